@@ -1,0 +1,268 @@
+"""What is said between a front end and the engine process: requests in, events out, plain data.
+
+A frame is four bytes of length (big endian) and one msgpack-encoded union member. Every request
+has an `id` chosen by the asker; every event that answers it carries that id.
+"""
+
+from typing import BinaryIO, Literal
+
+import msgspec
+from featherweight.engine.layer import LayerDetails, NetworkSummary
+from featherweight.engine.options import MethodDescription
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.results import Export, Prediction, Result
+from msgspec import Struct
+
+PROTOCOL = 1
+LARGEST_FRAME = 256 * 1024 * 1024
+
+
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a network comes from.
+
+    `factory` is `module:callable` (or `path/to/file.py:callable`) for files that hold weights only.
+    `trust` names the modules whose code the person allowed for this file. `input_shapes` are
+    example shapes, batch first, for files that do not tell them; `input_dtypes` go with them.
+    """
+
+    path: str
+    factory: str = ""
+    trust: tuple[str, ...] = ()
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    input_dtypes: tuple[Literal["float32", "int64"], ...] = ()
+
+
+class TaskSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the network is for. Without data a task is `fidelity` on random inputs of its shapes."""
+
+    kind: Literal["classification", "fidelity"] = "classification"
+    data: str = ""
+    trust: tuple[str, ...] = ()
+
+
+class TaskSummary(Struct, frozen=True, kw_only=True):
+    """What was found: sample counts, the classes (0 without labels), and what is measured."""
+
+    source: TaskSource
+    recovery_samples: int
+    measure_samples: int
+    classes: int
+    metrics: tuple[str, ...]
+
+
+class Request(Struct, frozen=True, kw_only=True, tag=True):
+    """Base of everything that a front end asks."""
+
+    id: int
+
+
+class OpenNetwork(Request, frozen=True, kw_only=True):
+    """Read a network; answered by Opened, TrustNeeded or Failed."""
+
+    source: Source
+
+
+class SetTask(Request, frozen=True, kw_only=True):
+    """Read the task's data; answered by TaskReady, TrustNeeded or Failed."""
+
+    task: TaskSource
+
+
+class MeasureLatency(Request, frozen=True, kw_only=True):
+    """Time every layer of the open network; answered by LatencyMeasured."""
+
+
+class DescribeLayer(Request, frozen=True, kw_only=True):
+    """Compute histogram, statistics and spectrum of one layer; answered by Described."""
+
+    layer: str
+
+
+class Predict(Request, frozen=True, kw_only=True):
+    """Predict the cost of a recipe; answered by Predicted. `layers` limits the per-layer part."""
+
+    recipe: Recipe
+    layers: tuple[str, ...] = ()
+
+
+class Compress(Request, frozen=True, kw_only=True):
+    """Run a recipe on the open network: a job. `folder` holds results and checkpoints.
+
+    The same recipe started again in the same folder goes on where it was cancelled or killed.
+    """
+
+    recipe: Recipe
+    name: str
+    folder: str
+
+
+class ExportResult(Request, frozen=True, kw_only=True):
+    """Write a result (its archive's path; empty for the source network) to a file: a job."""
+
+    archive: str
+    format: Literal["onnx", "pt2", "archive"]
+    path: str
+
+
+class Cancel(Request, frozen=True, kw_only=True):
+    """Ask the job that was started by request `job` to stop."""
+
+    job: int
+
+
+class Event(Struct, frozen=True, kw_only=True, tag=True):
+    """Base of everything that the engine says. `id` is the request it answers, 0 for none."""
+
+    id: int = 0
+
+
+class Started(Event, frozen=True, kw_only=True):
+    """The process runs and reads requests; torch is still being imported."""
+
+    protocol: int = PROTOCOL
+    pid: int = 0
+
+
+class Ready(Event, frozen=True, kw_only=True):
+    """The engine is warm; these methods exist."""
+
+    methods: tuple[MethodDescription, ...]
+
+
+class Opened(Event, frozen=True, kw_only=True):
+    """The network is open."""
+
+    network: NetworkSummary
+
+
+class TrustNeeded(Event, frozen=True, kw_only=True):
+    """The file needs code that nobody has allowed; nothing of it was run."""
+
+    path: str
+    names: tuple[str, ...]
+    why: str
+
+
+class TaskReady(Event, frozen=True, kw_only=True):
+    """The task's data is read."""
+
+    task: TaskSummary
+
+
+class LatencyMeasured(Event, frozen=True, kw_only=True):
+    """Median milliseconds of every layer, by name, and of one whole batch of `batch` samples."""
+
+    layers: dict[str, float]
+    total: float
+    batch: int
+
+
+class Described(Event, frozen=True, kw_only=True):
+    """Details of one layer."""
+
+    details: LayerDetails
+
+
+class Predicted(Event, frozen=True, kw_only=True):
+    """The predicted cost of a recipe."""
+
+    prediction: Prediction
+
+
+class JobStarted(Event, frozen=True, kw_only=True):
+    """A job runs. `steps` is the total that Progress counts to; `resumed_at` where it goes on."""
+
+    steps: int
+    resumed_at: int = 0
+
+
+class Progress(Event, frozen=True, kw_only=True):
+    """How far a job is: at most 20 a second. `left` are estimated seconds, None while unknown."""
+
+    step: int
+    steps: int
+    stage: str
+    left: float | None = None
+
+
+class Point(Event, frozen=True, kw_only=True):
+    """A point of a live chart: series `loss`, `accuracy` (0 to 1) … at training step `step`."""
+
+    series: str
+    step: int
+    value: float
+
+
+class Compressed(Event, frozen=True, kw_only=True):
+    """A compression job is done."""
+
+    result: Result
+
+
+class Exported(Event, frozen=True, kw_only=True):
+    """An export job is done."""
+
+    export: Export
+
+
+class Cancelled(Event, frozen=True, kw_only=True):
+    """A job stopped because it was asked to; started again, it goes on from its last checkpoint."""
+
+    step: int
+
+
+class Failed(Event, frozen=True, kw_only=True):
+    """A request could not be done. `hint` is the mend; `details` is for a log, not for a dialog."""
+
+    message: str
+    hint: str = ""
+    details: str = ""
+
+
+AnyRequest = (
+    OpenNetwork
+    | SetTask
+    | MeasureLatency
+    | DescribeLayer
+    | Predict
+    | Compress
+    | ExportResult
+    | Cancel
+)
+AnyEvent = (
+    Started
+    | Ready
+    | Opened
+    | TrustNeeded
+    | TaskReady
+    | LatencyMeasured
+    | Described
+    | Predicted
+    | JobStarted
+    | Progress
+    | Point
+    | Compressed
+    | Exported
+    | Cancelled
+    | Failed
+)
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def frame(message: AnyRequest | AnyEvent) -> bytes:
+    """Return the message as one frame."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(4, "big") + body
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """Read the body of the next frame; None where the stream ended. Blocks."""
+    header = stream.read(4)
+    if len(header) < 4:
+        return None
+    size = int.from_bytes(header, "big")
+    if size > LARGEST_FRAME:
+        raise ValueError(f"a frame of {size} bytes is larger than any message")
+    body = stream.read(size)
+    return body if len(body) == size else None

@@ -1,0 +1,76 @@
+"""A layer as plain data: what a table row and a details panel show of it."""
+
+from featherweight.engine.figures import Figure
+from msgspec import Struct
+
+
+class Layer(Struct, frozen=True, kw_only=True):
+    """One layer of a network.
+
+    Shapes are of the example input, batch first. `macs` and `activations` (elements of its outputs)
+    are for one sample; `macs` is None where nobody could count them. `weights` maps the name of
+    each parameter inside the layer to its shape. `coupled` names the layers that lose channels
+    together with this one. `locks` maps a method to the reason why it cannot take the layer.
+    `latency` is measured (median of one call, at the example's batch) and `share` its part of the
+    sum over all layers, 0 to 1; both None until measured.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    weights: dict[str, tuple[int, ...]]
+    parameters: int
+    macs: int | None
+    activations: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    calls: int = 1
+    coupled: tuple[str, ...] = ()
+    locks: dict[str, str] = {}
+    latency: Figure | None = None
+    share: float | None = None
+
+
+class NetworkSummary(Struct, frozen=True, kw_only=True):
+    """A whole network as plain data.
+
+    `uncounted` lists the operations whose MACs are not in `macs`, in words; `graph_lock` is the
+    reason why the network could not be captured as a graph (then only methods that replace one
+    layer apply), empty where it could. `notes` are sentences the reader wants to pass on.
+    """
+
+    path: str
+    format: str
+    layers: tuple[Layer, ...]
+    parameters: int
+    macs: int
+    input_shapes: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    file_bytes: int
+    uncounted: tuple[str, ...] = ()
+    graph_lock: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Histogram(Struct, frozen=True):
+    """Counts of values between `edges` (one edge more than counts)."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class LayerDetails(Struct, frozen=True, kw_only=True):
+    """What is computed only for the layer a person looks at.
+
+    `spectrum` holds the singular values of the weight seen as a matrix (outputs by the rest),
+    largest first, empty where it has none. Statistics are of the layer's main weight.
+    """
+
+    name: str
+    mean: float
+    deviation: float
+    minimum: float
+    maximum: float
+    zeros: float
+    histogram: Histogram
+    spectrum: tuple[float, ...]

@@ -1,0 +1,100 @@
+"""Options described once: from the description come validation, controls, help and sweep grids."""
+
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from featherweight.engine.errors import UserError
+from msgspec import Meta, Struct
+
+T = TypeVar("T", bound=Struct)
+Scalar = bool | int | float | str
+Slot = Literal["structure", "sparsity", "precision", "coding"]
+SLOTS: tuple[Slot, ...] = get_args(Slot)
+
+
+class Option(Struct, frozen=True, kw_only=True):
+    """One control: a number in a range, one of several words, or a switch."""
+
+    name: str
+    title: str
+    help: str
+    kind: Literal["integer", "number", "choice", "switch"]
+    default: Scalar
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Scalar, ...] = ()
+
+
+class MethodDescription(Struct, frozen=True, kw_only=True):
+    """What a front end must know of a method: its words, its controls, what it really gains."""
+
+    name: str
+    slot: Slot
+    title: str
+    advice: str
+    gain: Literal["file", "file and speed"]
+    strength: str
+    options: tuple[Option, ...]
+
+
+def number(title: str, help: str, minimum: float, maximum: float, unit: str = "") -> Meta:  # noqa: A002
+    """Return the annotation of a number or integer option with its inclusive range."""
+    return Meta(title=title, description=help, ge=minimum, le=maximum, extra={"unit": unit})
+
+
+def words(title: str, help: str) -> Meta:  # noqa: A002
+    """Return the annotation of an option that is a `Literal` or a `bool`."""
+    return Meta(title=title, description=help, extra={"unit": ""})
+
+
+def describe(kind: type[Struct]) -> tuple[Option, ...]:
+    """Return the options of a Struct whose fields are all annotated and have defaults."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        _option(field.name, hints[field.name], field.default)
+        for field in msgspec.structs.fields(kind)
+    )
+
+
+def build(kind: type[T], options: dict[str, Scalar], where: str) -> T:
+    """Make `kind` from loose options; a wrong key or value is refused with its path below `where`.
+
+    Raises UserError in the words of the option: its path, the value and what is allowed.
+    """
+    try:
+        return msgspec.convert(options, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{where}: {error}.", _allowed(kind)) from error
+
+
+def _option(name: str, hint: Any, default: Scalar) -> Option:
+    base, meta = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, None)
+    if not isinstance(meta, Meta):
+        raise TypeError(f"option {name} needs Annotated[..., number(...)] or words(...)")
+    choices = get_args(base) if get_origin(base) is Literal else ()
+    kinds: dict[Any, Literal["integer", "number", "choice", "switch"]]
+    kinds = {bool: "switch", int: "integer", float: "number"}
+    return Option(
+        name=name,
+        title=meta.title or name,
+        help=meta.description or "",
+        kind="choice" if choices else kinds[base],
+        default=default,
+        unit=(meta.extra or {}).get("unit", ""),
+        minimum=meta.ge,
+        maximum=meta.le,
+        choices=choices,
+    )
+
+
+def _allowed(kind: type[Struct]) -> str:
+    parts = []
+    for option in describe(kind):
+        if option.choices:
+            parts.append(f"{option.name} is one of {', '.join(map(str, option.choices))}")
+        elif option.minimum is not None:
+            parts.append(f"{option.name} is between {option.minimum:g} and {option.maximum:g}")
+        else:
+            parts.append(f"{option.name} is true or false")
+    return f"Allowed: {'; '.join(parts)}." if parts else "It takes no options."

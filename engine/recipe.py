@@ -1,0 +1,123 @@
+"""A recipe: what to do with every layer and how to recover, as a file that people can read."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from featherweight.engine.errors import UserError
+from featherweight.engine.options import SLOTS, Scalar, Slot, number, words
+from msgspec import Meta, Struct
+
+T = TypeVar("T")
+
+
+class Setting(Struct, frozen=True, forbid_unknown_fields=True):
+    """A method by name with its options; options left out take their defaults."""
+
+    method: str
+    options: dict[str, Scalar] = {}
+
+
+class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one layer gets, at most one method in each slot, always applied in this order."""
+
+    structure: Setting | None = None
+    sparsity: Setting | None = None
+    precision: Setting | None = None
+    coding: Setting | None = None
+
+    def setting(self, slot: Slot) -> Setting | None:
+        """Return what the slot holds."""
+        value: Setting | None = getattr(self, slot)
+        return value
+
+    def replaced(self, slot: Slot, setting: Setting | None) -> "Choice":
+        """Return this choice with one slot changed."""
+        return msgspec.structs.replace(self, **{slot: setting})
+
+    @property
+    def empty(self) -> bool:
+        """Whether no slot is taken."""
+        return all(self.setting(slot) is None for slot in SLOTS)
+
+
+class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Training of the compressed network on the task's recovery data."""
+
+    epochs: Annotated[int, number("Epochs", "Passes over the recovery data.", 0, 1000)] = 1
+    optimizer: Annotated[
+        Literal["sgd", "adamw"], words("Optimizer", "SGD with momentum, or AdamW.")
+    ] = "sgd"
+    learning_rate: Annotated[
+        float, number("Learning rate", "At the start, before the schedule.", 1e-7, 10.0)
+    ] = 0.01
+    momentum: Annotated[float, number("Momentum", "Of SGD; AdamW ignores it.", 0.0, 0.999)] = 0.9
+    weight_decay: Annotated[float, number("Weight decay", "Decoupled in AdamW.", 0.0, 1.0)] = 1e-4
+    schedule: Annotated[
+        Literal["constant", "cosine"], words("Schedule", "How the learning rate falls.")
+    ] = "cosine"
+    batch_size: Annotated[int, number("Batch size", "Samples per step.", 1, 65536)] = 64
+
+
+class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All choices of a network by layer name, how to recover, and the seed that fixes the run."""
+
+    version: Literal[1] = 1
+    layers: dict[str, Choice] = {}
+    recovery: FineTuning | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+    def choice(self, layer: str) -> Choice:
+        """Return the choice of a layer, empty where there is none."""
+        return self.layers.get(layer, Choice())
+
+    def with_choice(self, layer: str, choice: Choice) -> "Recipe":
+        """Return this recipe with the choice of one layer changed; an empty choice is dropped."""
+        layers = {name: kept for name, kept in self.layers.items() if name != layer}
+        if not choice.empty:
+            layers[layer] = choice
+        return msgspec.structs.replace(self, layers=layers)
+
+
+def recipe_from_yaml(text: str | bytes, where: str) -> Recipe:
+    """Read a recipe from YAML or JSON. Raises UserError with `where` and the path of the field."""
+    return from_yaml(text, Recipe, where)
+
+
+def recipe_to_yaml(recipe: Recipe) -> str:
+    """Write a recipe as YAML with its layers in their own order; reading it gives an equal one."""
+    return to_yaml(recipe)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file (YAML or JSON). Raises UserError naming the file and the field."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}.", "Name a recipe file."
+        ) from error
+    return recipe_from_yaml(text, str(path))
+
+
+def from_yaml(text: str | bytes, kind: type[T], where: str) -> T:
+    """Read plain data of `kind` from YAML or JSON. Raises UserError with `where` and the field."""
+    try:
+        loaded = msgspec.yaml.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where} is not valid YAML or JSON: {reason}.") from error
+    return from_builtins(loaded, kind, where)
+
+
+def from_builtins(loaded: Any, kind: type[T], where: str) -> T:
+    """Convert dictionaries and lists to `kind`. Raises UserError with `where` and the field."""
+    try:
+        return msgspec.convert(loaded, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{where}: {error}.", "Mend that field or leave it out.") from error
+
+
+def to_yaml(value: Struct) -> str:
+    """Write plain data as YAML in the order of its fields."""
+    return msgspec.yaml.encode(value).decode()

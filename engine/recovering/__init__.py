@@ -1,0 +1,1 @@
+"""Training that gives accuracy back to a compressed network."""
