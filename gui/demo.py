@@ -1,0 +1,27 @@
+"""Where the demo network and its data lie; both come with the installation."""
+
+from importlib import resources
+from pathlib import Path
+
+from featherweight.engine.events import Source, TaskSource
+
+PACKAGE = "featherweight.resources.demo"
+
+
+def demo_folder() -> Path:
+    """Return the folder of the demo on disk."""
+    return Path(str(resources.files(PACKAGE)))
+
+
+def demo_source() -> Source:
+    """Return the demo network; its factory is our own code and therefore trusted."""
+    return Source(
+        path=str(demo_folder() / "network.safetensors"),
+        factory=f"{PACKAGE}.network:build",
+        trust=(f"{PACKAGE}.network",),
+    )
+
+
+def demo_task() -> TaskSource:
+    """Return the demo's labelled images."""
+    return TaskSource(kind="classification", data=str(demo_folder() / "data.npz"))

@@ -1,0 +1,42 @@
+"""What the window knows of the job that runs, or of the last one that ended."""
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+JobKind = Literal["compress", "export"]
+JobState = Literal["running", "cancelling", "cancelled", "interrupted", "failed", "done"]
+
+
+class Job(Struct, kw_only=True):
+    """A job with its progress and the points of its live charts, by series as (step, value).
+
+    `cancelled` was asked for, `interrupted` is the engine's death; both can be resumed where the
+    job compresses. `left` are estimated seconds, None while unknown.
+    """
+
+    request: int
+    kind: JobKind
+    name: str
+    state: JobState = "running"
+    step: int = 0
+    steps: int = 0
+    stage: str = ""
+    left: float | None = None
+    resumed_at: int = 0
+    points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        """Whether the engine still works on it."""
+        return self.state in ("running", "cancelling")
+
+    @property
+    def resumable(self) -> bool:
+        """Whether starting it again goes on from its last checkpoint."""
+        return self.kind == "compress" and self.state in ("cancelled", "interrupted", "failed")
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1."""
+        return min(self.step / self.steps, 1.0) if self.steps else 0.0
