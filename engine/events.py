@@ -7,11 +7,12 @@ has an `id` chosen by the asker; every event that answers it carries that id.
 from typing import BinaryIO, Literal
 
 import msgspec
+from msgspec import Struct
+
 from featherweight.engine.layer import LayerDetails, NetworkSummary
 from featherweight.engine.options import MethodDescription
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Export, Prediction, Result
-from msgspec import Struct
 
 PROTOCOL = 1
 LARGEST_FRAME = 256 * 1024 * 1024

@@ -1,7 +1,8 @@
 """A layer as plain data: what a table row and a details panel show of it."""
 
-from featherweight.engine.figures import Figure
 from msgspec import Struct
+
+from featherweight.engine.figures import Figure
 
 
 class Layer(Struct, frozen=True, kw_only=True):

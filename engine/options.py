@@ -3,8 +3,9 @@
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
-from featherweight.engine.errors import UserError
 from msgspec import Meta, Struct
+
+from featherweight.engine.errors import UserError
 
 T = TypeVar("T", bound=Struct)
 Scalar = bool | int | float | str

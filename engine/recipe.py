@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta, Struct
+
 from featherweight.engine.errors import UserError
 from featherweight.engine.options import SLOTS, Scalar, Slot, number, words
-from msgspec import Meta, Struct
 
 T = TypeVar("T")
 

@@ -1,9 +1,10 @@
 """What a run of a recipe gave: figures before and after, side by side with what was predicted."""
 
+from msgspec import Struct
+
 from featherweight.engine.figures import Figure
 from featherweight.engine.ledger import Ledger
 from featherweight.engine.recipe import Recipe
-from msgspec import Struct
 
 
 class Cost(Struct, frozen=True, kw_only=True):
