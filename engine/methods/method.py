@@ -1,0 +1,166 @@
+"""What a method is: its options, which layers it takes, what it costs and what it does to a layer.
+
+A method is a frozen Struct whose annotated fields are its options (see `options.number`), in one
+file of its slot's folder. It names itself in class variables; `registry` finds it there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from msgspec import Struct
+from torch import Tensor, nn
+
+from featherweight.engine.options import MethodDescription, Slot, describe
+from featherweight.engine.weight_forms import StoredForm, Symbols, TrainableForm
+
+Check = Callable[[], None]
+
+
+def unchecked() -> None:
+    """Never stop."""
+
+
+class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all methods.
+
+    `strength` names the option that a sweep varies. `gain` says honestly what gets better: only
+    the file, or also the speed of the exported network.
+    """
+
+    name: ClassVar[str]
+    slot: ClassVar[Slot]
+    title: ClassVar[str]
+    advice: ClassVar[str]
+    gain: ClassVar[Literal["file", "file and speed"]]
+    strength: ClassVar[str]
+
+    @classmethod
+    def lock(cls, layer: nn.Module) -> str:
+        """Return the reason, a sentence, why the method cannot take the layer; empty if it can."""
+        raise NotImplementedError
+
+    @classmethod
+    def description(cls) -> MethodDescription:
+        """Return what a front end must know."""
+        return MethodDescription(
+            name=cls.name,
+            slot=cls.slot,
+            title=cls.title,
+            advice=cls.advice,
+            gain=cls.gain,
+            strength=cls.strength,
+            options=describe(cls),
+        )
+
+
+class FactorMethod(Method, frozen=True, kw_only=True):
+    """A structure method that replaces one layer by a chain of smaller ones."""
+
+    slot: ClassVar[Slot] = "structure"
+
+    def skeleton(self, layer: nn.Module) -> nn.Sequential:
+        """Return the chain on the meta device: shapes without numbers. `layer` has its weights."""
+        raise NotImplementedError
+
+    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
+        """Return the chain whose function is nearest to the layer's; the layer is unchanged.
+
+        Calls `check` in its loops, which raises to stop it.
+        """
+        raise NotImplementedError
+
+
+class SparsityMethod(Method, frozen=True, kw_only=True):
+    """Chooses which weights of a tensor stay."""
+
+    slot: ClassVar[Slot] = "sparsity"
+
+    def mask(self, weight: Tensor) -> Tensor:
+        """Return a bool tensor of the weight's shape, True where a weight stays."""
+        raise NotImplementedError
+
+    def kept(self, count: int) -> int:
+        """Return how many of `count` weights stay."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SideBits:
+    """Stored bits beside the symbols of a tensor."""
+
+    scales: int = 0
+    codebooks: int = 0
+
+
+class PrecisionMethod(Method, frozen=True, kw_only=True):
+    """Holds a weight tensor in fewer bits."""
+
+    slot: ClassVar[Slot] = "precision"
+
+    def trainable(
+        self, weight: Tensor, mask: Tensor | None, check: Check = unchecked
+    ) -> TrainableForm:
+        """Return a form that starts at `weight` and trains on this precision's grid.
+
+        Weights where `mask` (bool, the weight's shape) is False are 0.0 and stay so.
+        """
+        raise NotImplementedError
+
+    def symbol_bits(self) -> int:
+        """Return the bits of one symbol before coding."""
+        raise NotImplementedError
+
+    def side_bits(self, shape: tuple[int, ...]) -> SideBits:
+        """Return the bits of scales and codebooks of a tensor of that shape."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A coded tensor: the bytes, and how many of their bits are values, indices and tables.
+
+    What is left of the last byte is padding and belongs to the container.
+    """
+
+    payload: bytes
+    values: int
+    indices: int = 0
+    tables: int = 0
+
+
+class CodingMethod(Method, frozen=True, kw_only=True):
+    """Turns symbols into bytes and back."""
+
+    slot: ClassVar[Slot] = "coding"
+
+    def symbol_lock(self, bits: int, zero: bool) -> str:
+        """Return why symbols of so many bits, with or without a zero, cannot be coded; or empty."""
+        raise NotImplementedError
+
+    def encode(self, symbols: Symbols) -> Coded:
+        """Return the coded symbols; the same symbols always give the same bytes."""
+        raise NotImplementedError
+
+    def decode(self, payload: bytes, count: int, bits: int, zero: int | None) -> Symbols:
+        """Return the symbols again. Raises ValueError where the payload is damaged."""
+        raise NotImplementedError
+
+    def predicted(self, symbols: Symbols) -> Coded | None:
+        """Return the exact bit counts (with an empty payload) without coding, None if unknown."""
+        raise NotImplementedError
+
+
+def stored_weights(layer: nn.Module) -> list[str]:
+    """Return the names of a layer's tensors that sparsity, precision and coding work on.
+
+    These are its parameters of two or more dimensions; biases and norms stay as they are.
+    """
+    return [name for name, value in layer.named_parameters(recurse=False) if value.ndim >= 2]
+
+
+@torch.no_grad()
+def settled(form: TrainableForm) -> StoredForm:
+    """Return the final form of a trainable one."""
+    return form.settled()

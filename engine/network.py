@@ -1,0 +1,187 @@
+"""A network: a graph of real nn layers with example inputs, whatever format it came from."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram
+
+from featherweight.engine.lifting import UnliftableError, lift, place
+
+# What torch.export raises where it meets code that it cannot follow.
+CAPTURE_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+Inputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network came from, in the words of a person: its path and its format."""
+
+    path: str = ""
+    format: str = "module"
+
+
+@dataclass
+class Network:
+    """A network that can be looked at, changed, trained and written.
+
+    `module` is a `torch.fx.GraphModule` whose graph calls leaf layers by dotted name, or, where
+    the network could not be captured (`graph_lock` is the reason), the module as it came.
+    `example` are its inputs, batch first. `parts` maps every layer of the source to the layers
+    that stand in its place now: itself, or the factors that a method made of it.
+    """
+
+    module: nn.Module
+    example: Inputs
+    origin: Origin = Origin()
+    graph_lock: str = ""
+    dynamic_batch: bool = True
+    notes: tuple[str, ...] = ()
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            self.parts = {name: (name,) for name, _ in self.layers()}
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph of calls. Raises ValueError with the reason where there is none."""
+        if not isinstance(self.module, fx.GraphModule):
+            raise ValueError(f"the network has no graph: {self.graph_lock}")
+        return self.module.graph
+
+    def layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """Give every layer that holds parameters by dotted name, in the order of its first call."""
+        if isinstance(self.module, fx.GraphModule):
+            names = dict.fromkeys(
+                str(node.target) for node in self.module.graph.nodes if node.op == "call_module"
+            )
+            found = [(name, self.module.get_submodule(name)) for name in names]
+        else:
+            found = [pair for pair in self.module.named_modules() if not any(pair[1].children())]
+        for name, layer in found:
+            if any(True for _ in layer.parameters()) or any(True for _ in layer.buffers()):
+                yield name, layer
+
+    def layer(self, name: str) -> nn.Module:
+        """Return the module at a dotted name."""
+        return self.module.get_submodule(name)
+
+    def outputs(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run the network; always a tuple, one Tensor per output."""
+        result = self.module(*inputs)
+        return _tensors(result)
+
+    def replace(self, name: str, layer: nn.Module) -> None:
+        """Put a layer in the place of another; an `nn.Sequential` is spliced in as its parts.
+
+        The parts of a Sequential at `fc` become the layers `fc.0`, `fc.1` …
+        """
+        source = next(source for source, parts in self.parts.items() if name in parts)
+        names = [name]
+        if isinstance(layer, nn.Sequential) and isinstance(self.module, fx.GraphModule):
+            names = [f"{name}.{position}" for position in range(len(layer))]
+            place(self.module, name, nn.Module())
+            for part_name, part in zip(names, layer, strict=True):
+                place(self.module, part_name, part)
+            self._splice(name, names)
+        else:
+            place(self.module, name, layer)
+        standing = self.parts[source]
+        position = standing.index(name)
+        self.parts[source] = (*standing[:position], *names, *standing[position + 1 :])
+
+    def copy(self) -> "Network":
+        """Return a deep copy; nothing is shared with this one."""
+        module = copy.deepcopy(self.module)
+        return replace(self, module=module, parts=dict(self.parts))
+
+    def _splice(self, name: str, names: list[str]) -> None:
+        graph = self.graph
+        for node in list(graph.nodes):
+            if node.op != "call_module" or node.target != name:
+                continue
+            node.target = names[0]
+            last = node
+            for following in names[1:]:
+                with graph.inserting_after(last):
+                    made = graph.call_module(following)
+                made.meta.update(node.meta)
+                last.replace_all_uses_with(made)
+                made.args = (last,)
+                last = made
+        if isinstance(self.module, fx.GraphModule):
+            self.module.recompile()
+
+
+def capture(module: nn.Module, example: Inputs, origin: Origin | None = None) -> Network:
+    """Capture a module as a network; one that cannot be captured opens with the reason.
+
+    `example` are inputs, batch first. The graph works on the module's own parameters, in eval
+    mode. A batch of 1 is doubled for the capture, so that the batch stays free where it can.
+    """
+    origin = origin or Origin()
+    module.eval()
+    try:
+        graph, free = _captured(module, example)
+    except UnliftableError as error:
+        return Network(module, example, origin, graph_lock=str(error))
+    return Network(graph, example, origin, dynamic_batch=free)
+
+
+def _captured(module: nn.Module, example: Inputs) -> tuple[fx.GraphModule, bool]:
+    batched = all(tensor.ndim > 0 for tensor in example)
+    single = batched and all(tensor.shape[0] == 1 for tensor in example)
+    wide = tuple(torch.cat([tensor, tensor]) for tensor in example) if single else example
+    program = _exported(module, wide, free=batched)
+    free = _batch_is_free(program)
+    if single and not free:
+        program = _exported(module, example, free=False)
+    return lift(program), free
+
+
+def _exported(module: nn.Module, example: Inputs, free: bool) -> ExportedProgram:
+    dimensions = {0: Dim.AUTO} if free else None
+    shapes = tuple(dimensions for _ in example)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # Recurrent layers keep a list of their weights beside them, which export remarks on.
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
+            return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
+    except CAPTURE_ERRORS as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnliftableError(f"torch.export could not follow it: {reason[0]}") from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def _batch_is_free(program: ExportedProgram) -> bool:
+    names = program.graph_signature.user_inputs
+    nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
+    values = [node.meta["val"] for node in nodes if node.name in names]
+    return any(isinstance(size, torch.SymInt) for value in values for size in value.shape[:1])
+
+
+def _tensors(result: object) -> tuple[Tensor, ...]:
+    if isinstance(result, Tensor):
+        return (result,)
+    if isinstance(result, dict):
+        result = tuple(result.values())
+    if isinstance(result, list | tuple):
+        return tuple(tensor for part in result for tensor in _tensors(part))
+    return ()
