@@ -1,15 +1,17 @@
 """Changes of the recipe: computed as plain data, kept as commands that can be undone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
-from featherweight.engine.layer import Layer
-from featherweight.engine.options import Slot
-from featherweight.engine.recipe import Choice, Recipe, Setting
 from msgspec import Struct
 from PySide6.QtGui import QUndoCommand
 
+from featherweight.engine.layer import Layer
+from featherweight.engine.options import Slot
+from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+
 COUPLED_METHOD = "channel_pruning"
+Key = tuple[str, ...]
 
 
 class Change(Struct, frozen=True):
@@ -20,62 +22,69 @@ class Change(Struct, frozen=True):
     refused: dict[str, str]
 
 
-def with_setting(
-    layers: dict[str, Layer],
-    recipe: Recipe,
-    names: tuple[str, ...],
-    slot: Slot,
-    setting: Setting | None,
-) -> Change:
-    """Give `setting` to the named layers in one slot, None to clear it.
+class Edit(Struct, frozen=True, kw_only=True):
+    """A setting for some layers in one slot, None to clear the slot."""
+
+    names: tuple[str, ...]
+    slot: Slot
+    setting: Setting | None
+
+
+def edited(layers: dict[str, Layer], recipe: Recipe, edit: Edit) -> Change:
+    """Return the recipe after an edit.
 
     Layers that lose channels together get and lose channel pruning together. A layer that the
     method cannot take is left alone and listed with its reason.
     """
     refused: dict[str, str] = {}
-    choices = dict(recipe.layers)
-    changed: list[str] = []
-    for name, given in _wanted(layers, recipe, names, slot, setting).items():
-        lock = layers[name].locks.get(given.method) if given else None
-        if lock is not None:
-            if name in names:
-                refused[name] = lock
-            continue
-        choice = recipe.choice(name).replaced(slot, given)
-        if choice != recipe.choice(name):
-            changed.append(name)
-            choices[name] = choice
-    kept = {name: choices[name] for name in layers if not choices.get(name, Choice()).empty}
-    return Change(msgspec.structs.replace(recipe, layers=kept), tuple(changed), refused)
+    changed: dict[str, Choice] = {}
+    for name, setting in _wanted(layers, recipe, edit).items():
+        lock = layers[name].locks.get(setting.method) if setting else None
+        choice = recipe.choice(name).replaced(edit.slot, setting)
+        if lock is None and choice != recipe.choice(name):
+            changed[name] = choice
+        elif lock is not None and name in edit.names:
+            refused[name] = lock
+    return Change(with_choices(layers, recipe, changed), tuple(changed), refused)
 
 
-def without_choices(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
-    """Return the recipe without what the named layers were given."""
-    kept = {name: choice for name, choice in recipe.layers.items() if name not in set(names)}
+def with_choices(layers: Collection[str], recipe: Recipe, given: dict[str, Choice]) -> Recipe:
+    """Return the recipe with the given choices; only of known layers, in the network's order."""
+    choices = {**recipe.layers, **given}
+    kept = {name: choices[name] for name in layers if name in choices and not choices[name].empty}
     return msgspec.structs.replace(recipe, layers=kept)
 
 
-def _wanted(
-    layers: dict[str, Layer],
-    recipe: Recipe,
-    names: tuple[str, ...],
-    slot: Slot,
-    setting: Setting | None,
-) -> dict[str, Setting | None]:
+def moved_control(recipe: Recipe, edit: Edit) -> Key | None:
+    """Return the key of the one option that an edit moves, None where it changes more."""
+    old = recipe.choice(edit.names[0]).setting(edit.slot) if edit.names else None
+    if old is None or edit.setting is None or old.method != edit.setting.method:
+        return None
+    moved = _differing(old.options, edit.setting.options)
+    return (edit.slot, old.method, *moved, *edit.names) if len(moved) == 1 else None
+
+
+def moved_recovery(old: FineTuning | None, new: FineTuning | None) -> Key | None:
+    """Return the key of the one option of the recovery that was moved, None for more."""
+    if old is None or new is None:
+        return None
+    moved = _differing(msgspec.structs.asdict(old), msgspec.structs.asdict(new))
+    return ("recovery", *moved) if len(moved) == 1 else None
+
+
+def _wanted(layers: dict[str, Layer], recipe: Recipe, edit: Edit) -> dict[str, Setting | None]:
+    chosen = [name for name in edit.names if name in layers]
     wanted: dict[str, Setting | None] = {}
-    prunes = setting is not None and setting.method == COUPLED_METHOD
-    for name in names:
-        if name not in layers:
-            continue
-        for partner in layers[name].coupled:
-            if partner not in layers:
-                continue
+    if edit.slot == "structure":
+        prunes = edit.setting is not None and edit.setting.method == COUPLED_METHOD
+        for name in chosen:
             if prunes and COUPLED_METHOD not in layers[name].locks:
-                wanted.setdefault(partner, setting)
-            elif _is_pruned(recipe, name) and _is_pruned(recipe, partner) and slot == "structure":
-                wanted.setdefault(partner, None)
-    wanted.update((name, setting) for name in names if name in layers)
-    return wanted
+                wanted.update(dict.fromkeys(layers[name].coupled, edit.setting))
+            elif not prunes and _is_pruned(recipe, name):
+                partners = (p for p in layers[name].coupled if _is_pruned(recipe, p))
+                wanted.update(dict.fromkeys(partners))
+    wanted.update(dict.fromkeys(chosen, edit.setting))
+    return {name: setting for name, setting in wanted.items() if name in layers}
 
 
 def _is_pruned(recipe: Recipe, name: str) -> bool:
@@ -83,11 +92,12 @@ def _is_pruned(recipe: Recipe, name: str) -> bool:
     return structure is not None and structure.method == COUPLED_METHOD
 
 
-class RecipeCommand(QUndoCommand):
-    """One step from a recipe to the next. Steps with the same `key` that follow each other merge.
+def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    return sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
 
-    The key names the control that was moved; None keeps the step on its own.
-    """
+
+class RecipeCommand(QUndoCommand):
+    """One step from a recipe to the next; steps that follow each other with the same key merge."""
 
     IDENTITY = 1
 
@@ -97,26 +107,30 @@ class RecipeCommand(QUndoCommand):
         before: Recipe,
         after: Recipe,
         apply: Callable[[Recipe], None],
-        key: tuple[str, ...] | None = None,
+        key: Key | None,
     ) -> None:
         super().__init__(text)
-        self.before = before
         self.after = after
         self.key = key
+        self._before = before
         self._apply = apply
 
     def redo(self) -> None:
+        """Take the step."""
         self._apply(self.after)
 
     def undo(self) -> None:
-        self._apply(self.before)
+        """Take the step back."""
+        self._apply(self._before)
 
     def id(self) -> int:
+        """Tell Qt that these commands may merge with each other."""
         return self.IDENTITY
 
     def mergeWith(self, other: QUndoCommand) -> bool:  # noqa: N802
+        """Take over a later step of the same control."""
         if not isinstance(other, RecipeCommand) or self.key is None or other.key != self.key:
             return False
         self.after = other.after
-        self.setObsolete(self.before == self.after)
+        self.setObsolete(self._before == self.after)
         return True

@@ -3,16 +3,21 @@
 from pathlib import Path
 
 import msgspec
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QUndoStack
+
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
-    Compress,
+    AnyEvent,
+    Described,
     DescribeLayer,
-    ExportResult,
+    Failed,
     LatencyMeasured,
     MeasureLatency,
-    OpenNetwork,
+    Opened,
     Predict,
-    SetTask,
+    Predicted,
+    Ready,
     Source,
     TaskSource,
     TaskSummary,
@@ -20,14 +25,20 @@ from featherweight.engine.events import (
 )
 from featherweight.engine.layer import Layer, LayerDetails, NetworkSummary
 from featherweight.engine.options import MethodDescription, Slot
-from featherweight.engine.recipe import FineTuning, Recipe, Setting, read_recipe, recipe_to_yaml
+from featherweight.engine.recipe import FineTuning, Recipe, Setting
 from featherweight.engine.results import Prediction, Result
-from featherweight.gui.commands import Change, RecipeCommand, with_setting, without_choices
+from featherweight.gui.commands import Edit
 from featherweight.gui.demo import demo_source, demo_task
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job
-from PySide6.QtCore import QObject, Signal
-from PySide6.QtGui import QUndoStack
+from featherweight.gui.keeper import Keeper
+from featherweight.gui.layer_latency import with_latency
+from featherweight.gui.opening import NO_DATA, Attempt, Opening
+from featherweight.gui.project_file import Project, Unfinished, read_project, results_folder
+from featherweight.gui.questions import NewestQuestion
+from featherweight.gui.recipe_editor import RecipeEditor
+from featherweight.gui.runs import ExportFormat, Runs
+from featherweight.gui.trust_memory import TrustMemory
 
 
 class Document(QObject):
@@ -36,9 +47,9 @@ class Document(QObject):
     Views read the attributes, connect to the signals, and change things only by the methods.
     """
 
-    network_changed = Signal()  # another network, or none
+    network_changed = Signal()  # another network
     methods_changed = Signal()  # the engine is warm and said what it can do
-    engine_changed = Signal()  # it started, died, or what it is busy with (`busy`) changed
+    busy_changed = Signal()  # what is being read just now; see `busy`
     task_changed = Signal()
     recipe_changed = Signal()
     prediction_changed = Signal()
@@ -52,47 +63,108 @@ class Document(QObject):
     noticed = Signal(str, str, str)  # one sentence, hint, details for a log
     trust_needed = Signal(object)  # engine.events.TrustNeeded; answer with allow or refuse
     open_failed = Signal(object, str, str, str)  # Source, sentence, hint, details
-    path_changed = Signal()  # `path`, or whether there is something unsaved
+    path_changed = Signal()  # `path`, or whether something is unsaved
 
     def __init__(self, client: EngineClient, folder: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self.source: Source | None = None
         self.network: NetworkSummary | None = None
         self.layers: dict[str, Layer] = {}
-        self.methods: tuple[MethodDescription, ...] = ()
         self.task: TaskSummary | None = None
-        self.recipe = Recipe()
         self.prediction: Prediction | None = None
         self.selection: tuple[str, ...] = ()
         self.results: tuple[Result, ...] = ()
-        self.job: Job | None = None
         self.latency: LatencyMeasured | None = None
         self.details: dict[str, LayerDetails] = {}
-        self.path: Path | None = None
-        self.busy = ""
-        self.undo_stack = QUndoStack(self)
+        self._client = client
+        self._editor = RecipeEditor(self)
+        self._opening = Opening(client, TrustMemory(folder / "trusted.yaml"), self)
+        self._runs = Runs(client, self)
+        self._keeper = Keeper(folder / "projects", self._as_project, self)
+        self._predicting = NewestQuestion(client.send)
+        self._describing = NewestQuestion(client.send)
+        self._connect()
+
+    def _connect(self) -> None:
+        opening, runs, keeper = self._opening, self._runs, self._keeper
+        self._editor.changed.connect(self._on_recipe_changed)
+        self._editor.noticed.connect(self.noticed)
+        opening.opened.connect(self._on_opened)
+        opening.task_read.connect(self._on_task_read)
+        opening.trust_needed.connect(self.trust_needed)
+        opening.failed.connect(self.open_failed)
+        opening.noticed.connect(self.noticed)
+        opening.busy_changed.connect(self.busy_changed)
+        runs.changed.connect(self.job_changed)
+        runs.unfinished_changed.connect(keeper.touch)
+        runs.point_added.connect(self.point_added)
+        runs.compressed.connect(self._on_compressed)
+        runs.exported.connect(self.exported)
+        runs.noticed.connect(self.noticed)
+        keeper.changed.connect(self.path_changed)
+        keeper.failed.connect(self._notice)
+        self._client.received.connect(self.receive)
+        self._client.died.connect(self._on_died)
 
     # Opening.
-    def open(self, source: Source, task: TaskSource | None = None) -> None:
+    @property
+    def busy(self) -> str:
+        """What is being read just now, empty for nothing."""
+        return self._opening.busy
+
+    def open(self, source: Source, task: TaskSource = NO_DATA) -> None:
         """Open a network, and then its task; without one, fidelity to the original."""
+        self._open(Attempt(source=source, task=task))
 
     def open_demo(self) -> None:
         """Open the network and the images that come with the installation."""
+        self.open(demo_source(), demo_task())
 
     def open_project(self, path: Path) -> None:
-        """Open a project file as it was left."""
+        """Open a project file as it was left. Code it wants is asked for unless known here."""
+        try:
+            project = read_project(path)
+        except UserError as error:
+            self._notice(error.message, error.hint)
+            return
+        task = project.task or NO_DATA
+        self._open(Attempt(source=project.source, task=task, project=project, path=path))
 
     def allow(self, needed: TrustNeeded) -> None:
-        """Answer `trust_needed`: open again with these modules trusted."""
+        """Answer `trust_needed`: ask again with these modules trusted, and remember it."""
+        self._opening.allow(needed)
 
     def refuse(self, needed: TrustNeeded) -> None:
         """Answer `trust_needed`: leave everything as it is."""
+        self._opening.refuse(needed)
 
     def set_task(self, task: TaskSource) -> None:
         """Read the data that tells how good the network is."""
+        if not self.busy:
+            self._opening.set_task(task)
 
     # Choosing.
+    @property
+    def recipe(self) -> Recipe:
+        """What to do with every layer."""
+        return self._editor.recipe
+
+    @property
+    def undo_stack(self) -> QUndoStack:
+        """The steps that led to the recipe."""
+        return self._editor.undo_stack
+
+    @property
+    def methods(self) -> tuple[MethodDescription, ...]:
+        """What the engine can do; empty until it is warm."""
+        return self._editor.methods
+
     def select(self, names: tuple[str, ...]) -> None:
         """Select layers, in this order."""
+        names = tuple(name for name in names if name in self.layers)
+        if names != self.selection:
+            self.selection = names
+            self.selection_changed.emit()
 
     def set_choice(self, names: tuple[str, ...], slot: Slot, setting: Setting | None) -> None:
         """Give the layers a method in one slot (None clears it), as one step that can be undone.
@@ -100,71 +172,230 @@ class Document(QObject):
         Moves of the same control that follow each other are one step. Layers that cannot take the
         method are left out and noticed; coupled layers follow channel pruning.
         """
+        self._editor.edit(Edit(names=names, slot=slot, setting=setting))
 
     def clear_choices(self, names: tuple[str, ...] = ()) -> None:
         """Clear all slots of the named layers, of every layer where none is named."""
+        self._editor.clear(names)
 
     def set_recovery(self, recovery: FineTuning | None) -> None:
         """Choose how the network is trained after compression, as one step that can be undone."""
+        self._editor.set_recovery(recovery)
 
     def load_recipe(self, path: Path) -> None:
         """Take over a recipe file, as one step that can be undone."""
+        self._editor.load(path)
 
     def save_recipe(self, path: Path) -> None:
         """Write the recipe so that the command line can run it."""
-
-    def setting(self, layer: str, slot: Slot) -> Setting | None:
-        """Return what a layer was given in a slot."""
-        return self.recipe.choice(layer).setting(slot)
+        self._editor.save(path)
 
     def method(self, name: str) -> MethodDescription | None:
         """Return the description of a method."""
-        return next((method for method in self.methods if method.name == name), None)
+        return self._editor.method(name)
 
     # Asking.
     def measure_latency(self) -> None:
         """Time every layer; answered by `latency_changed`."""
+        if self.network is not None:
+            self._client.send(MeasureLatency(id=0))
 
     def request_details(self, layer: str) -> None:
         """Compute what the details of one layer show; answered by `details_changed`."""
+        if layer in self.details:
+            self.details_changed.emit(layer)
+        elif layer in self.layers:
+            self._describing.ask(DescribeLayer(id=0, layer=layer))
 
     # Running.
     @property
-    def can_compress(self) -> bool:
-        """Whether there is a network, a task, something to do and no job under way."""
-        return False
+    def job(self) -> Job | None:
+        """The job that runs, or the last one."""
+        return self._runs.job
 
     @property
-    def can_export(self) -> bool:
-        """Whether there is a network and no job under way."""
-        return False
+    def unfinished(self) -> Unfinished | None:
+        """The run that was cancelled or interrupted and can be resumed, or that runs now."""
+        return self._runs.unfinished
+
+    @property
+    def idle(self) -> bool:
+        """Whether a network is open and no job is under way."""
+        return self.network is not None and not self._runs.active
+
+    @property
+    def can_compress(self) -> bool:
+        """Whether there is a task, something to do, and no job under way."""
+        wanted = bool(self.recipe.layers) or self.recipe.recovery is not None
+        return self.idle and self.task is not None and wanted
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a run was left unfinished and no job is under way."""
+        return self.idle and self.task is not None and self.unfinished is not None
 
     def compress(self, name: str = "") -> None:
         """Run the recipe; its result is added to `results`."""
+        if self.can_compress:
+            name = name or f"Run {len(self.results) + 1}"
+            self._runs.compress(self.recipe, name, self.results_folder)
 
     def cancel(self) -> None:
-        """Ask the job to stop; it can be resumed."""
+        """Ask the job to stop; a run can be resumed."""
+        self._runs.cancel()
 
     def resume(self) -> None:
         """Go on with the run that was cancelled or interrupted."""
+        if self.can_resume and self.unfinished is not None:
+            left = self.unfinished
+            self._runs.compress(left.recipe, left.name, self.results_folder)
 
-    def export(self, archive: str, form: str, path: Path) -> None:
-        """Write a result (its `archive`; empty for the source network) to a file.
-
-        `form` is onnx, pt2 or archive. Answered by `exported`.
-        """
+    def export(self, archive: str, form: ExportFormat, path: Path) -> None:
+        """Write a result (its `archive`; empty for the source network); see `exported`."""
+        if self.idle:
+            full = str(self.results_folder / archive) if archive else ""
+            self._runs.export(full, form, path)
 
     # Keeping.
     @property
+    def path(self) -> Path | None:
+        """Where the project is kept; None until there is something to keep."""
+        return self._keeper.path
+
+    @property
+    def name(self) -> str:
+        """What to call the document."""
+        if self._keeper.titled and self.path is not None:
+            return self.path.stem
+        return Path(self.source.path).name if self.source else ""
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a change has not reached the disk yet."""
+        return self._keeper.unsaved
+
+    @property
     def results_folder(self) -> Path:
-        """Return the folder of archives and checkpoints."""
-        raise NotImplementedError
+        """The folder of archives and checkpoints."""
+        return results_folder(self._keeper.placed(Path(self.name).stem))
 
     def save(self) -> None:
-        """Write the project file where there is something to keep."""
+        """Write the project file now where something changed."""
+        self._keeper.save()
 
     def save_as(self, path: Path) -> None:
         """Keep the project, results included, under another path from now on."""
+        if self._runs.active:
+            self._notice("The run writes to the present project; save it elsewhere when it ends.")
+        else:
+            self._keeper.move(path)
 
-    def receive(self, event: object) -> None:
+    def receive(self, event: AnyEvent) -> None:
         """Take an event of the engine."""
+        if self._opening.take(event) or self._runs.take(event):
+            return
+        match event:
+            case Ready(methods=methods):
+                self._editor.methods = methods
+                self.methods_changed.emit()
+            case Opened(network=network) if self.network is None:
+                self._on_opened(Attempt(source=Source(path=network.path)), network)
+            case Predicted(prediction=prediction):
+                self._predicting.answered(event.id)
+                self.prediction = prediction
+                self.prediction_changed.emit()
+            case Described(details=details):
+                self._describing.answered(event.id)
+                self.details[details.name] = details
+                self.details_changed.emit(details.name)
+            case LatencyMeasured():
+                self._on_latency(event)
+            case Failed(message=message, hint=hint, details=more):
+                self._predicting.answered(event.id)
+                self._describing.answered(event.id)
+                self._notice(message, hint, more)
+
+    def _open(self, attempt: Attempt) -> None:
+        if self._runs.active:
+            self._notice("A run is going; cancel it before you open another network.")
+        elif self.busy:
+            self._notice(f"{self.busy} is not done yet.")
+        else:
+            self._opening.open(attempt)
+
+    def _on_opened(self, attempt: Attempt, network: NetworkSummary) -> None:
+        project = attempt.project
+        self._keeper.save()
+        self.source, self.network = attempt.source, network
+        self.layers = {layer.name: layer for layer in network.layers}
+        self.task = self.prediction = self.latency = None
+        self.selection, self.details = (), {}
+        self.results = project.results if project else ()
+        self._task_source = attempt.task
+        self._predicting.forget()
+        self._describing.forget()
+        self._editor.begin(self.layers, project.recipe if project else Recipe())
+        self._runs.begin(project.unfinished if project else None)
+        self._keeper.begin(attempt.path)
+        self._predicting.ask(Predict(id=0, recipe=self.recipe))
+        for changed in (
+            self.network_changed,
+            self.recipe_changed,
+            self.selection_changed,
+            self.prediction_changed,
+            self.results_changed,
+            self.task_changed,
+            self.latency_changed,
+            self.job_changed,
+        ):
+            changed.emit()
+
+    def _on_task_read(self, task: TaskSummary) -> None:
+        self.task = task
+        self.task_changed.emit()
+        if task.source != self._task_source:
+            self._task_source = task.source
+            self._keeper.touch()
+
+    def _on_recipe_changed(self) -> None:
+        self.recipe_changed.emit()
+        self._predicting.ask(Predict(id=0, recipe=self.recipe))
+        self._keeper.touch()
+
+    def _on_compressed(self, result: Result) -> None:
+        self.results = (*self.results, result)
+        self.results_changed.emit()
+        self._keeper.touch()
+
+    def _on_latency(self, measured: LatencyMeasured) -> None:
+        if self.network is None:
+            return
+        self.layers = with_latency(self.layers, measured)
+        self.network = msgspec.structs.replace(self.network, layers=tuple(self.layers.values()))
+        self.latency = measured
+        self.latency_changed.emit()
+
+    def _on_died(self, sentence: str, hint: str, log: str) -> None:
+        self._predicting.forget()
+        self._describing.forget()
+        self._opening.lose_engine()
+        self._runs.lose_engine()
+        self._notice(sentence, hint, log)
+        if self.network is not None:
+            self._predicting.ask(Predict(id=0, recipe=self.recipe))
+
+    def _as_project(self) -> Project | None:
+        kept = self.recipe.layers or self.recipe.recovery or self.results or self.unfinished
+        if self.source is None or not (kept or self.path):
+            return None
+        return Project(
+            name=Path(self.name).stem,
+            source=self.source,
+            task=self._task_source,
+            recipe=self.recipe,
+            unfinished=self.unfinished,
+            results=self.results,
+        )
+
+    def _notice(self, sentence: str, hint: str = "", details: str = "") -> None:
+        self.noticed.emit(sentence, hint, details)

@@ -1,22 +1,236 @@
 """The engine process as the window sees it: requests go in, events come out as signals."""
 
-from pathlib import Path
+import codecs
+import itertools
+import signal
+import sys
 
-from featherweight.engine.events import AnyRequest
-from PySide6.QtCore import QObject, Signal
+import msgspec
+from PySide6.QtCore import QObject, QProcess, QTimer, Signal
+
+from featherweight.engine.events import (
+    LARGEST_FRAME,
+    PROTOCOL,
+    AnyEvent,
+    AnyRequest,
+    Cancel,
+    JobStarted,
+    Opened,
+    OpenNetwork,
+    Point,
+    Progress,
+    Ready,
+    SetTask,
+    Started,
+    TaskReady,
+    frame,
+)
+
+LOCAL_ENGINE = (sys.executable, "-m", "featherweight.engine.worker")
+CANCEL_SECONDS = 1.5
+CLOSE_SECONDS = 2.0
+ATTEMPTS = 3
+LOG_TAIL = 4000
+UNDER_WAY = (JobStarted, Progress, Point, Started, Ready)
+
+
+class FrameBuffer:
+    """Bytes as they come in, cut into the bodies of whole frames."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Add bytes and return the frames that are now whole. Raises ValueError for nonsense."""
+        self._bytes += data
+        bodies = []
+        while len(self._bytes) >= 4:
+            size = int.from_bytes(self._bytes[:4], "big")
+            if size > LARGEST_FRAME:
+                raise ValueError(f"a frame of {size} bytes is larger than any message")
+            if len(self._bytes) < 4 + size:
+                break
+            bodies.append(bytes(self._bytes[4 : 4 + size]))
+            del self._bytes[: 4 + size]
+        return bodies
 
 
 class EngineClient(QObject):
-    """Starts the engine process, speaks its frames, and starts it again when it dies."""
+    """Starts the engine process, speaks its frames, and starts it again when it dies.
+
+    A new process is told the network and task that the old one had open. What was under way when
+    it died is lost, and `died` says so: whoever asked may ask again at once, before the restart.
+    """
 
     received = Signal(object)  # an event of engine.events
-    started = Signal()
-    died = Signal(str)  # one sentence
+    died = Signal(str, str, str)  # one sentence, what now, and the end of what it printed
     log = Signal(str)  # what the engine printed
 
-    def __init__(self, command: tuple[str, ...] = (), parent: QObject | None = None) -> None:
+    def __init__(
+        self, command: tuple[str, ...] = LOCAL_ENGINE, parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
+        self._command = command
+        self._identities = itertools.count(1)
+        self._decoder = msgspec.msgpack.Decoder(AnyEvent)
+        self._process: QProcess | None = None
+        self._waiting: dict[int, AnyRequest] = {}
+        self._opened: OpenNetwork | None = None
+        self._task: SetTask | None = None
+        self._failed_starts = 0
+        self._verdict = ""
+        self._tail = ""
+        self._cancelled = 0
+        self._patience = QTimer(self, singleShot=True, interval=int(CANCEL_SECONDS * 1000))
+        self._patience.timeout.connect(self._on_patience_lost)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process, warm or not."""
+        return self._process is not None
+
+    @property
+    def process_id(self) -> int:
+        """The process, 0 where none runs."""
+        return self._process.processId() if self._process else 0
+
+    def start(self) -> None:
+        """Start the process, or start it once more after it was given up."""
+        if self._process is not None:
+            return
+        unsent = list(self._waiting.values())
+        self._buffer = FrameBuffer()
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tail = self._verdict = ""
+        process = QProcess(self)
+        process.readyReadStandardOutput.connect(self._on_output)
+        process.readyReadStandardError.connect(self._on_log)
+        process.finished.connect(self._on_finished)
+        process.errorOccurred.connect(self._on_error)
+        self._process = process
+        process.start(self._command[0], list(self._command[1:]))
+        for known in (self._opened, self._task):
+            if known is not None:
+                self.send(known)
+        for request in unsent:
+            self._write(request)
 
     def send(self, request: AnyRequest) -> int:
-        """Send a request under a new id, which is returned."""
-        raise NotImplementedError
+        """Send a request under a new id, which is returned. Without a process it is kept."""
+        identity = next(self._identities)
+        request = msgspec.structs.replace(request, id=identity)
+        self._waiting[identity] = request
+        self._write(request)
+        return identity
+
+    def cancel(self, job: int) -> None:
+        """Ask a job to stop; a process that does not obey in time is ended and started again."""
+        self._write(Cancel(id=next(self._identities), job=job))
+        self._cancelled = job
+        self._patience.start()
+
+    def restart(self) -> None:
+        """End the process, if there is one, and start another."""
+        self._failed_starts = 0
+        if self._process is None:
+            self.start()
+        else:
+            self._end("The engine was restarted.")
+
+    def close(self) -> None:
+        """End the process for good: politely first, for at most two seconds."""
+        self._patience.stop()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.disconnect(self)
+        process.closeWriteChannel()
+        if not process.waitForFinished(int(CLOSE_SECONDS * 1000)):
+            process.kill()
+            process.waitForFinished()
+        process.deleteLater()
+
+    def _write(self, request: AnyRequest) -> None:
+        if self._process is not None:
+            self._process.write(frame(request))
+
+    def _end(self, verdict: str) -> None:
+        self._verdict = verdict
+        if self._process is not None:
+            self._process.kill()
+
+    def _on_output(self) -> None:
+        if self._process is None:
+            return
+        try:
+            for body in self._buffer.feed(bytes(self._process.readAllStandardOutput().data())):
+                self._take(self._decoder.decode(body))
+        except (ValueError, msgspec.DecodeError) as error:
+            self._end(f"The engine sent what is not a message ({error}).")
+
+    def _take(self, event: AnyEvent) -> None:
+        if isinstance(event, Started) and event.protocol != PROTOCOL:
+            self._failed_starts = ATTEMPTS
+            self._end(
+                f"The engine speaks version {event.protocol} of the protocol and this window"
+                f" version {PROTOCOL}: install the same release on both sides."
+            )
+            return
+        if not isinstance(event, UNDER_WAY):
+            self._settle(event)
+        self.received.emit(event)
+
+    def _settle(self, event: AnyEvent) -> None:
+        request = self._waiting.pop(event.id, None)
+        if request is not None:
+            self._failed_starts = 0
+        if isinstance(event, Opened) and isinstance(request, OpenNetwork):
+            if self._opened is None or request.source != self._opened.source:
+                self._task = None
+            self._opened = request
+        elif isinstance(event, TaskReady) and isinstance(request, SetTask):
+            self._task = request
+        if self._patience.isActive() and event.id == self._cancelled:
+            self._patience.stop()
+
+    def _on_log(self) -> None:
+        if self._process is None:
+            return
+        text = self._text.decode(self._process.readAllStandardError().data())
+        self._tail = (self._tail + text)[-LOG_TAIL:]
+        self.log.emit(text)
+
+    def _on_patience_lost(self) -> None:
+        self._end("The run did not stop in time, so the engine was ended.")
+
+    def _on_error(self, error: QProcess.ProcessError) -> None:
+        if error == QProcess.ProcessError.FailedToStart:
+            self._failed_starts = ATTEMPTS
+            self._bury(f"The engine cannot be started: {self._command[0]} does not run.")
+
+    def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
+        self._on_output()
+        self._on_log()
+        self._failed_starts += 1
+        self._bury(self._verdict or f"The engine stopped unexpectedly ({_cause(code, status)}).")
+
+    def _bury(self, sentence: str) -> None:
+        self._patience.stop()
+        if self._process is not None:
+            self._process.deleteLater()
+        self._process = None
+        self._waiting.clear()
+        again = self._failed_starts < ATTEMPTS
+        now = "It was started again" if again else "Restart it from the Run menu"
+        self.died.emit(sentence, f"{now}; your choices are kept.", self._tail)
+        if again:
+            self.start()
+
+
+def _cause(code: int, status: QProcess.ExitStatus) -> str:
+    if status != QProcess.ExitStatus.CrashExit:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(code).name
+    except ValueError:
+        return "it crashed"

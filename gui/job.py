@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from featherweight.engine.events import JobStarted, Progress
+
 JobKind = Literal["compress", "export"]
 JobState = Literal["running", "cancelling", "cancelled", "interrupted", "failed", "done"]
 
@@ -40,3 +42,15 @@ class Job(Struct, kw_only=True):
     def share(self) -> float:
         """How much is done, 0 to 1."""
         return min(self.step / self.steps, 1.0) if self.steps else 0.0
+
+    def begin(self, event: JobStarted) -> None:
+        """Note where the job goes on; points of steps that are done again are dropped."""
+        self.steps = event.steps
+        self.step = self.resumed_at = event.resumed_at
+        for series, points in self.points.items():
+            self.points[series] = [point for point in points if point[0] <= event.resumed_at]
+
+    def advance(self, event: Progress) -> None:
+        """Note how far the job is."""
+        self.step, self.steps = event.step, event.steps
+        self.stage, self.left = event.stage, event.left

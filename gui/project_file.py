@@ -4,12 +4,13 @@ import itertools
 from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
+from PySide6.QtCore import QIODevice, QSaveFile
+
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.recipe import Recipe, from_yaml, to_yaml
 from featherweight.engine.results import Result
-from msgspec import Struct
-from PySide6.QtCore import QIODevice, QSaveFile
 
 SUFFIX = ".featherweight"
 
@@ -47,8 +48,13 @@ def read_project(path: Path) -> Project:
 
 def write_project(path: Path, project: Project) -> None:
     """Write a project so that either the old or the new file stands there. Raises UserError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, to_yaml(project).encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that either the old or the new one stands there. Raises UserError."""
     file = QSaveFile(str(path))
-    data = to_yaml(project).encode()
     written = file.open(QIODevice.OpenModeFlag.WriteOnly) and file.write(data) == len(data)
     if not (written and file.commit()):
         raise UserError(

@@ -1,0 +1,133 @@
+"""Opening a network and its task: what was asked, what needs trust, what failed."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+from PySide6.QtCore import QObject, Signal
+
+from featherweight.engine.events import (
+    AnyEvent,
+    Failed,
+    Opened,
+    OpenNetwork,
+    SetTask,
+    Source,
+    TaskReady,
+    TaskSource,
+    TrustNeeded,
+)
+from featherweight.gui.engine_client import EngineClient
+from featherweight.gui.project_file import Project
+from featherweight.gui.trust_memory import TrustMemory
+
+S = TypeVar("S", Source, TaskSource)
+NO_DATA = TaskSource(kind="fidelity")
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """A network to open with its task, and the project that it comes from, if any."""
+
+    source: Source
+    task: TaskSource = NO_DATA
+    project: Project | None = None
+    path: Path | None = None
+
+
+class Opening(QObject):
+    """Asks the engine for a network and then for its task, one attempt at a time."""
+
+    opened = Signal(object, object)  # Attempt, NetworkSummary
+    task_read = Signal(object)  # TaskSummary
+    trust_needed = Signal(object)  # TrustNeeded
+    failed = Signal(object, str, str, str)  # Source, sentence, hint, details
+    noticed = Signal(str, str, str)  # sentence, hint, details
+    busy_changed = Signal()
+
+    def __init__(self, client: EngineClient, memory: TrustMemory, parent: QObject) -> None:
+        super().__init__(parent)
+        self.busy = ""
+        self._client = client
+        self._memory = memory
+        self._attempt: Attempt | None = None
+        self._task: TaskSource | None = None
+        self._network_request = self._task_request = 0
+
+    def open(self, attempt: Attempt) -> None:
+        """Ask for a network; what a project wants trusted is trusted only where it is known."""
+        source, task = attempt.source, attempt.task
+        if attempt.project is not None:
+            source = self._without_foreign_trust(source, source.path)
+            task = self._without_foreign_trust(task, task.data)
+        self._attempt = msgspec.structs.replace(attempt, source=source, task=task)
+        self._network_request = self._client.send(OpenNetwork(id=0, source=source))
+        self._set_busy(f"Opening {Path(source.path).name}")
+
+    def set_task(self, task: TaskSource) -> None:
+        """Ask for the task's data."""
+        self._task = task
+        self._task_request = self._client.send(SetTask(id=0, task=task))
+        self._set_busy(f"Reading {Path(task.data).name}" if task.data else "Making random inputs")
+
+    def allow(self, needed: TrustNeeded) -> None:
+        """Ask again with these modules trusted, and remember that they are."""
+        if needed.id == self._network_request and self._attempt is not None:
+            source = self._trusting(self._attempt.source, needed, self._attempt.source.path)
+            self.open(msgspec.structs.replace(self._attempt, source=source))
+        elif needed.id == self._task_request and self._task is not None:
+            self.set_task(self._trusting(self._task, needed, self._task.data))
+
+    def refuse(self, needed: TrustNeeded) -> None:
+        """Leave everything as it is."""
+        if needed.id in (self._network_request, self._task_request):
+            self._end()
+
+    def take(self, event: AnyEvent) -> bool:
+        """Take an event that answers what was asked here; False for any other."""
+        if not event.id or event.id not in (self._network_request, self._task_request):
+            return False
+        match event:
+            case Opened(network=network) if self._attempt is not None:
+                attempt = self._attempt
+                self._end()
+                self.opened.emit(attempt, network)
+                self.set_task(attempt.task)
+            case TaskReady(task=summary):
+                self._end()
+                self.task_read.emit(summary)
+            case TrustNeeded():
+                self._set_busy("")
+                self.trust_needed.emit(event)
+            case Failed(message=message, hint=hint, details=details):
+                self._fail(message, hint, details)
+        return True
+
+    def lose_engine(self) -> None:
+        """Note that the engine died: what was asked is not answered any more."""
+        if self._network_request or self._task_request:
+            self._fail("The engine stopped while it was reading.", "Try again.", "")
+
+    def _fail(self, message: str, hint: str, details: str) -> None:
+        attempt = self._attempt if self._network_request else None
+        self._end()
+        if attempt is None:
+            self.noticed.emit(message, hint, details)
+        else:
+            self.failed.emit(attempt.source, message, hint, details)
+
+    def _end(self) -> None:
+        self._attempt = self._task = None
+        self._network_request = self._task_request = 0
+        self._set_busy("")
+
+    def _set_busy(self, busy: str) -> None:
+        self.busy = busy
+        self.busy_changed.emit()
+
+    def _without_foreign_trust(self, asked: S, file: str) -> S:
+        return msgspec.structs.replace(asked, trust=self._memory.known(file, asked.trust))
+
+    def _trusting(self, asked: S, needed: TrustNeeded, file: str) -> S:
+        self._memory.allow(file, needed.names)
+        return msgspec.structs.replace(asked, trust=(*asked.trust, *needed.names))
