@@ -31,6 +31,11 @@ class Job:
         self._began = time.monotonic()
         self._told = 0.0
 
+    @property
+    def step(self) -> int:
+        """Steps finished so far."""
+        return self._step
+
     def begin(self, steps: int, resumed_at: int = 0) -> None:
         """Say how many steps there are, and at which one the job goes on."""
         self._steps, self._step, self._first_step = steps, resumed_at, resumed_at

@@ -109,6 +109,14 @@ class Network:
         module = copy.deepcopy(self.module)
         return replace(self, module=module, parts=dict(self.parts))
 
+    def skeleton(self) -> "Network":
+        """Return a copy on the meta device: every shape, no numbers, next to no memory."""
+        tensors = [*self.module.parameters(), *self.module.buffers(), *self.example]
+        meta = {id(tensor): _on_meta(tensor) for tensor in tensors}
+        module = copy.deepcopy(self.module, dict(meta))
+        example = tuple(meta[id(tensor)] for tensor in self.example)
+        return replace(self, module=module, example=example, parts=dict(self.parts))
+
     def _splice(self, name: str, names: list[str]) -> None:
         graph = self.graph
         for node in list(graph.nodes):
@@ -175,6 +183,11 @@ def _batch_is_free(program: ExportedProgram) -> bool:
     nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
     values = [node.meta["val"] for node in nodes if node.name in names]
     return any(isinstance(size, torch.SymInt) for value in values for size in value.shape[:1])
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 def _tensors(result: object) -> tuple[Tensor, ...]:

@@ -1,0 +1,155 @@
+"""The engine process: requests come in on stdin, events go out on stdout, jobs run on threads.
+
+One lane runs what takes long and changes what is open, one answers quick questions, so that the
+inspector stays alive while a job runs. What anything prints goes to stderr and cannot corrupt the
+stream. The process ends when stdin does.
+"""
+
+import os
+import queue
+import sys
+import threading
+import traceback
+from typing import BinaryIO
+
+import msgspec
+
+from featherweight.engine.errors import CancelledError, TrustNeededError, UserError
+from featherweight.engine.events import (
+    AnyEvent,
+    AnyRequest,
+    Cancel,
+    Cancelled,
+    Compress,
+    Compressed,
+    Described,
+    DescribeLayer,
+    Exported,
+    ExportResult,
+    Failed,
+    LatencyMeasured,
+    MeasureLatency,
+    Opened,
+    OpenNetwork,
+    Predict,
+    Predicted,
+    Ready,
+    SetTask,
+    Started,
+    TaskReady,
+    TrustNeeded,
+    frame,
+    read_frame,
+)
+from featherweight.engine.jobs import Job
+
+QUICK = (DescribeLayer, Predict)
+
+
+class Worker:
+    """Runs requests against one Session and writes events to a stream."""
+
+    def __init__(self, events: BinaryIO) -> None:
+        self._events = events
+        self._writing = threading.Lock()
+        self._jobs: dict[int, Job] = {}
+        self._long: queue.SimpleQueue[AnyRequest] = queue.SimpleQueue()
+        self._quick: queue.SimpleQueue[AnyRequest] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """Say that the process runs, import what is slow to import, and open both lanes."""
+        self.emit(Started(pid=os.getpid()))
+        from featherweight.engine.session import Session
+
+        self._session = Session()
+        for lane in (self._long, self._quick):
+            threading.Thread(target=self._serve, args=(lane,), daemon=True).start()
+        self.emit(Ready(methods=self._session.methods()))
+
+    def take(self, request: AnyRequest) -> None:
+        """Queue a request; a cancel acts at once."""
+        if isinstance(request, Cancel):
+            job = self._jobs.get(request.job)
+            if job is not None:
+                job.cancel()
+            return
+        if isinstance(request, QUICK):
+            self._quick.put(request)
+            return
+        self._jobs[request.id] = Job(self.emit, request.id)
+        self._long.put(request)
+
+    def emit(self, event: AnyEvent) -> None:
+        """Write one event; whole frames only, whichever thread speaks."""
+        with self._writing:
+            self._events.write(frame(event))
+            self._events.flush()
+
+    def _serve(self, lane: "queue.SimpleQueue[AnyRequest]") -> None:
+        while True:
+            request = lane.get()
+            self.emit(self._answered(request))
+            self._jobs.pop(request.id, None)
+
+    def _answered(self, request: AnyRequest) -> AnyEvent:
+        job = self._jobs.get(request.id) or Job()
+        try:
+            return self._answer(request, job)
+        except TrustNeededError as error:
+            return TrustNeeded(id=request.id, path=error.path, names=error.names, why=error.why)
+        except UserError as error:
+            return Failed(id=request.id, message=error.message, hint=error.hint)
+        except CancelledError:
+            return Cancelled(id=request.id, step=job.step)
+        except Exception as error:  # the boundary: whatever a job raises must reach the window
+            message = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            details = traceback.format_exc()
+            hint = "This is a fault of Featherweight; the details help to mend it."
+            return Failed(id=request.id, message=message, hint=hint, details=details)
+
+    def _answer(self, request: AnyRequest, job: Job) -> AnyEvent:
+        session, identity = self._session, request.id
+        match request:
+            case OpenNetwork(source=source):
+                return Opened(id=identity, network=session.open(source))
+            case SetTask(task=task):
+                return TaskReady(id=identity, task=session.set_task(task))
+            case MeasureLatency():
+                layers, total, batch = session.measure_latency(job)
+                return LatencyMeasured(id=identity, layers=layers, total=total, batch=batch)
+            case DescribeLayer(layer=layer):
+                return Described(id=identity, details=session.details(layer))
+            case Predict(recipe=recipe, layers=names):
+                return Predicted(id=identity, prediction=session.predict(recipe, names))
+            case Compress(recipe=recipe, name=name, folder=folder):
+                return Compressed(id=identity, result=session.compress(recipe, name, folder, job))
+            case ExportResult(archive=archive, format=kind, path=path):
+                return Exported(id=identity, export=session.export(archive, kind, path, job))
+        raise UserError(f"the engine does not know {type(request).__name__}")
+
+
+def serve(requests: BinaryIO, events: BinaryIO) -> None:
+    """Answer requests until the stream of them ends."""
+    worker = Worker(events)
+    worker.start()
+    decoder = msgspec.msgpack.Decoder(AnyRequest)
+    while (body := read_frame(requests)) is not None:
+        try:
+            request = decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            worker.emit(Failed(message=f"A request could not be understood: {error}."))
+            continue
+        worker.take(request)
+
+
+def main() -> int:
+    """Serve stdin and stdout until stdin ends; then leave at once, whatever still runs."""
+    events = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    serve(sys.stdin.buffer, events)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
