@@ -105,6 +105,7 @@ QHeaderView::section:hover { color: $text; }
 QHeaderView::up-arrow { image: url($icons/chevron-up.svg); width: 10px; height: 10px; }
 QHeaderView::down-arrow { image: url($icons/chevron-down.svg); width: 10px; height: 10px; }
 
+QAbstractScrollArea::corner { background: transparent; border: none; }
 QScrollBar { background: transparent; border: none; }
 QScrollBar:vertical { width: 12px; }
 QScrollBar:horizontal { height: 12px; }

@@ -1,0 +1,111 @@
+"""pyqtgraph in the colours of the theme, and a line chart that draws at most ten times a second."""
+
+from typing import Any
+
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QTimer
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from featherweight.gui import theme
+
+REDRAW_MS = 100
+FEW_POINTS = 40
+
+
+class Chart(QWidget):
+    """A plot without menu, buttons or grid that restyles itself when the theme changes."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.plot: Any = pg.PlotWidget(enableMenu=False)
+        self.plot.setAntialiasing(True)
+        self.plot.setMouseEnabled(x=False, y=False)
+        self.plot.hideButtons()
+        self.plot.getPlotItem().setContentsMargins(0, 6, 8, 0)
+        self.setMinimumSize(160, 120)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.plot)
+        self._restyle_axes()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        if event.type() == QEvent.Type.PaletteChange:
+            self._restyle_axes()
+            self.restyle(theme.colours())
+        super().changeEvent(event)
+
+    def restyle(self, shades: theme.Colours) -> None:
+        """Give what is drawn its colours; called when the theme changes."""
+
+    def label_axes(self, bottom: str, left: str) -> None:
+        """Name the axes."""
+        for side, text in (("bottom", bottom), ("left", left)):
+            self.plot.setLabel(side, text, color=theme.colours().muted)
+
+    def _restyle_axes(self) -> None:
+        shades = theme.colours()
+        self.plot.setBackground(shades.surface)
+        for side in ("bottom", "left", "right"):
+            axis = self.plot.getAxis(side)
+            axis.setPen(pg.mkPen(shades.line))
+            axis.setTextPen(pg.mkPen(shades.muted))
+            axis.setStyle(tickLength=4, tickFont=self.font())
+            if axis.labelText:
+                axis.setLabel(axis.labelText, color=shades.muted)
+
+
+class LineChart(Chart):
+    """Curves over training steps. Points are gathered and drawn together."""
+
+    def __init__(self, percent: bool = False, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._percent = percent
+        self._points: dict[str, tuple[list[float], list[float]]] = {}
+        self._curves: dict[str, Any] = {}
+        self._redraw = QTimer(self)
+        self._redraw.setSingleShot(True)
+        self._redraw.setInterval(REDRAW_MS)
+        self._redraw.timeout.connect(self.draw)
+
+    def add_point(self, series: str, step: float, value: float) -> None:
+        """Take a point; it is on the screen a tenth of a second later at most."""
+        steps, values = self._points.setdefault(series, ([], []))
+        steps.append(step)
+        values.append(value * 100 if self._percent else value)
+        if not self._redraw.isActive():
+            self._redraw.start()
+
+    def clear(self) -> None:
+        """Forget all points."""
+        self._points.clear()
+        for curve in self._curves.values():
+            curve.setData([], [])
+
+    def count(self, series: str) -> int:
+        """Return how many points of a series there are."""
+        return len(self._points.get(series, ([],))[0])
+
+    def latest(self, series: str) -> float | None:
+        """Return the last value of a series, in percent where the chart shows percent."""
+        values = self._points[series][1] if series in self._points else []
+        return values[-1] if values else None
+
+    def draw(self) -> None:
+        """Draw what has come in."""
+        for series, (steps, values) in self._points.items():
+            curve = self._curves.get(series)
+            if curve is None:
+                curve = self._curves[series] = self.plot.plot()
+                curve.setDownsampling(auto=True, method="peak")
+                self.restyle(theme.colours())
+            curve.setData(steps, values, symbol="o" if len(steps) <= FEW_POINTS else None)
+
+    def restyle(self, shades: theme.Colours) -> None:
+        """Give the curves their colours, by the order in which they came."""
+        for place, curve in enumerate(self._curves.values()):
+            shade = shades.series[place % len(shades.series)]
+            curve.setPen(pg.mkPen(shade, width=1))
+            curve.setSymbolBrush(QColor(shade))
+            curve.setSymbolPen(None)
+            curve.setSymbolSize(5)

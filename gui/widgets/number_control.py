@@ -1,0 +1,123 @@
+"""A slider and a box for one number."""
+
+import math
+
+from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QWidget
+
+STEPS = 1000
+
+
+class NumberBox(QDoubleSpinBox):
+    """A box that writes numbers as short as they are, and can show that there are several."""
+
+    def __init__(self, whole: bool, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setLocale(QLocale.c())
+        self.setDecimals(0 if whole else 8)
+        self.setKeyboardTracking(False)
+        self.setStepType(
+            QDoubleSpinBox.StepType.DefaultStepType
+            if whole
+            else QDoubleSpinBox.StepType.AdaptiveDecimalStepType
+        )
+        self.lineEdit().setPlaceholderText("several")
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802
+        return f"{value:.6g}" if self.decimals() else f"{value:.0f}"
+
+
+class NumberControl(QWidget):
+    """Chooses a number in an inclusive range; the slider bends where the range spans decades."""
+
+    changed = Signal(float)
+
+    def __init__(
+        self, minimum: float, maximum: float, whole: bool, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._minimum = minimum
+        self._maximum = maximum
+        self._whole = whole
+        self.box = NumberBox(whole)
+        self.box.setRange(minimum, maximum)
+        self.box.setMinimumWidth(72)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        exact = whole and maximum - minimum <= STEPS and not self._bent
+        self.slider.setRange(0, round(maximum - minimum) if exact else STEPS)
+        self.slider.setPageStep(max(1, self.slider.maximum() // 10))
+        self.slider.setMinimumWidth(48)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.slider, 1)
+        layout.addWidget(self.box)
+        self.setFocusProxy(self.slider)
+        self.slider.valueChanged.connect(self._on_slid)
+        self.box.valueChanged.connect(self._on_typed)
+
+    def name(self, name: str, title: str, tip: str) -> None:
+        """Give box and slider their object names, accessible names and tip."""
+        self.box.setObjectName(name)
+        self.slider.setObjectName(f"{name}_slider")
+        for control in (self.box, self.slider):
+            control.setAccessibleName(title)
+            control.setToolTip(tip)
+
+    def value(self) -> float:
+        """Return the number."""
+        return self.box.value()
+
+    def show_value(self, value: float, several: bool = False) -> None:
+        """Show a number without telling anybody; `several` leaves the box empty."""
+        with QSignalBlocker(self.box), QSignalBlocker(self.slider):
+            if self.box.value() != value:
+                self.box.setValue(value)
+            place = self._place(value)
+            if self._number(self.slider.value()) != value:
+                self.slider.setValue(place)
+            if several:
+                self.box.lineEdit().clear()
+            elif not self.box.hasFocus() or not self.box.text():
+                self.box.lineEdit().setText(self.box.textFromValue(value))
+
+    def _on_slid(self, place: int) -> None:
+        value = self._number(place)
+        with QSignalBlocker(self.box):
+            self.box.setValue(value)
+        self.changed.emit(self.box.value())
+
+    def _on_typed(self, value: float) -> None:
+        with QSignalBlocker(self.slider):
+            self.slider.setValue(self._place(value))
+        self.changed.emit(value)
+
+    @property
+    def _bent(self) -> bool:
+        span = self._maximum - self._minimum
+        return (self._minimum > 0 and self._maximum / self._minimum >= 1000) or span >= 500
+
+    def _number(self, place: int) -> float:
+        share = place / max(1, self.slider.maximum())
+        span = self._maximum - self._minimum
+        if not self._bent:
+            value = self._minimum + span * share
+        elif self._minimum > 0:
+            value = self._minimum * math.exp(math.log(self._maximum / self._minimum) * share)
+        else:
+            value = self._minimum + span * share**3
+        if self._whole:
+            return float(round(value))
+        return float(f"{value:.3g}") if self._bent else round(value, 3)
+
+    def _place(self, value: float) -> int:
+        span = self._maximum - self._minimum
+        if not span:
+            return 0
+        if not self._bent:
+            share = (value - self._minimum) / span
+        elif self._minimum > 0:
+            share = math.log(value / self._minimum) / math.log(self._maximum / self._minimum)
+        else:
+            share = ((value - self._minimum) / span) ** (1 / 3)
+        return round(share * self.slider.maximum())

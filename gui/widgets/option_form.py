@@ -1,0 +1,139 @@
+"""Controls drawn from the description of options."""
+
+from collections.abc import Mapping, Sequence
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QWidget
+
+from featherweight.engine.options import Option, Scalar
+from featherweight.gui import wording
+from featherweight.gui.widgets.number_control import NumberControl
+from featherweight.gui.widgets.text import label
+
+
+class OptionControl(QWidget):
+    """One option: slider and box for a number, a list for words, a check box for a switch."""
+
+    changed = Signal(object)
+
+    def __init__(self, option: Option, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.option = option
+        self._values: tuple[Scalar, ...] = ()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        tip = tip_of(option)
+        self._number: NumberControl | None = None
+        self._words: QComboBox | None = None
+        self._switch: QCheckBox | None = None
+        if option.kind == "switch":
+            self._switch = QCheckBox()
+            self._switch.clicked.connect(self._on_switched)
+            self._install(self._switch, name, tip)
+        elif option.kind == "choice":
+            self._words = QComboBox()
+            self._words.setPlaceholderText(wording.MIXED)
+            for word in option.choices:
+                self._words.addItem(wording.scalar(word), word)
+            self._words.activated.connect(self._on_word_chosen)
+            self._install(self._words, name, tip)
+        else:
+            self._number = NumberControl(
+                option.minimum or 0.0,
+                1.0 if option.maximum is None else option.maximum,
+                whole=option.kind == "integer",
+            )
+            self._number.name(name, option.title, tip)
+            self._number.changed.connect(self._on_number_changed)
+            layout.addWidget(self._number, 1)
+        self.show_values((option.default,))
+
+    def show_values(self, values: Sequence[Scalar]) -> None:
+        """Show the values of one layer, or of several, without telling anybody."""
+        self._values = tuple(dict.fromkeys(values))
+        several = len(self._values) != 1
+        first = self._values[0] if self._values else self.option.default
+        if self._number is not None:
+            self._number.show_value(float(first), several)
+        elif self._words is not None:
+            self._words.setCurrentIndex(-1 if several else self._words.findData(first))
+        elif self._switch is not None:
+            mixed = Qt.CheckState.PartiallyChecked
+            checked = Qt.CheckState.Checked if first else Qt.CheckState.Unchecked
+            with QSignalBlocker(self._switch):
+                self._switch.setCheckState(mixed if several else checked)
+
+    def _install(self, control: QWidget, name: str, tip: str) -> None:
+        control.setObjectName(name)
+        control.setAccessibleName(self.option.title)
+        control.setToolTip(tip)
+        layout = self.layout()
+        if layout is not None:
+            layout.addWidget(control)
+        self.setFocusProxy(control)
+
+    def _on_number_changed(self, value: float) -> None:
+        self.changed.emit(round(value) if self.option.kind == "integer" else value)
+
+    def _on_word_chosen(self, place: int) -> None:
+        self.changed.emit(self.option.choices[place])
+
+    def _on_switched(self, checked: bool) -> None:
+        if self._switch is not None:
+            self._switch.setTristate(False)
+        self.changed.emit(checked)
+
+
+class OptionForm(QWidget):
+    """The controls of several options below each other; `prefix` starts their object names."""
+
+    changed = Signal(str, object)
+
+    def __init__(self, prefix: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._prefix = prefix
+        self._options: tuple[Option, ...] = ()
+        self._controls: dict[str, OptionControl] = {}
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(12)
+        self._grid.setVerticalSpacing(6)
+        self._grid.setColumnMinimumWidth(0, 104)
+        self._grid.setColumnStretch(1, 1)
+
+    def show_options(self, options: tuple[Option, ...]) -> None:
+        """Draw the controls of these options; the same options keep the controls they have."""
+        if options == self._options:
+            return
+        self._options = options
+        self._clear()
+        for row, option in enumerate(options):
+            control = OptionControl(option, f"{self._prefix}_{option.name}")
+            control.changed.connect(lambda value, key=option.name: self.changed.emit(key, value))
+            title = label(option.title, "muted")
+            title.setToolTip(tip_of(option))
+            title.setBuddy(control)
+            self._grid.addWidget(title, row, 0)
+            self._grid.addWidget(control, row, 1)
+            self._controls[option.name] = control
+
+    def show_values(self, values: Mapping[str, Sequence[Scalar]]) -> None:
+        """Show the values of each option by name, over all layers that are edited."""
+        for name, control in self._controls.items():
+            control.show_values(values.get(name) or (control.option.default,))
+
+    def _clear(self) -> None:
+        self._controls.clear()
+        while (item := self._grid.takeAt(0)) is not None:
+            piece = item.widget()
+            if piece is not None:
+                piece.hide()
+                piece.deleteLater()
+
+
+def tip_of(option: Option) -> str:
+    """Return the help of an option with its range and unit."""
+    if option.minimum is None or option.maximum is None:
+        return option.help
+    low, high = (wording.scalar(bound) for bound in (option.minimum, option.maximum))
+    return f"{option.help}\n{low} to {high} {option.unit}".strip()
