@@ -1,0 +1,1 @@
+"""One file per format of data: what a folder or a file holds, as samples and labels."""
