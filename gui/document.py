@@ -102,7 +102,7 @@ class Document(QObject):
         runs.exported.connect(self.exported)
         runs.noticed.connect(self.noticed)
         keeper.changed.connect(self.path_changed)
-        keeper.failed.connect(self._notice)
+        keeper.failed.connect(lambda sentence, hint: self.noticed.emit(sentence, hint, ""))
         self._client.received.connect(self.receive)
         self._client.died.connect(self._on_died)
 
@@ -125,7 +125,7 @@ class Document(QObject):
         try:
             project = read_project(path)
         except UserError as error:
-            self._notice(error.message, error.hint)
+            self.noticed.emit(error.message, error.hint, "")
             return
         task = project.task or NO_DATA
         self._open(Attempt(source=project.source, task=task, project=project, path=path))
@@ -189,6 +189,10 @@ class Document(QObject):
     def save_recipe(self, path: Path) -> None:
         """Write the recipe so that the command line can run it."""
         self._editor.save(path)
+
+    def setting(self, layer: str, slot: Slot) -> Setting | None:
+        """Return what a layer was given in a slot."""
+        return self.recipe.choice(layer).setting(slot)
 
     def method(self, name: str) -> MethodDescription | None:
         """Return the description of a method."""
@@ -286,7 +290,7 @@ class Document(QObject):
     def save_as(self, path: Path) -> None:
         """Keep the project, results included, under another path from now on."""
         if self._runs.active:
-            self._notice("The run writes to the present project; save it elsewhere when it ends.")
+            self._refuse("The run writes to the present project; save it elsewhere when it ends.")
         else:
             self._keeper.move(path)
 
@@ -313,13 +317,13 @@ class Document(QObject):
             case Failed(message=message, hint=hint, details=more):
                 self._predicting.answered(event.id)
                 self._describing.answered(event.id)
-                self._notice(message, hint, more)
+                self.noticed.emit(message, hint, more)
 
     def _open(self, attempt: Attempt) -> None:
         if self._runs.active:
-            self._notice("A run is going; cancel it before you open another network.")
+            self._refuse("A run is going; cancel it before you open another network.")
         elif self.busy:
-            self._notice(f"{self.busy} is not done yet.")
+            self._refuse(f"{self.busy} is not done yet.")
         else:
             self._opening.open(attempt)
 
@@ -338,17 +342,13 @@ class Document(QObject):
         self._runs.begin(project.unfinished if project else None)
         self._keeper.begin(attempt.path)
         self._predicting.ask(Predict(id=0, recipe=self.recipe))
-        for changed in (
-            self.network_changed,
-            self.recipe_changed,
-            self.selection_changed,
-            self.prediction_changed,
-            self.results_changed,
-            self.task_changed,
-            self.latency_changed,
-            self.job_changed,
-        ):
-            changed.emit()
+        self.network_changed.emit()
+        self.recipe_changed.emit()
+        self.selection_changed.emit()
+        self.prediction_changed.emit()
+        self.results_changed.emit()
+        self.task_changed.emit()
+        self.job_changed.emit()
 
     def _on_task_read(self, task: TaskSummary) -> None:
         self.task = task
@@ -380,7 +380,7 @@ class Document(QObject):
         self._describing.forget()
         self._opening.lose_engine()
         self._runs.lose_engine()
-        self._notice(sentence, hint, log)
+        self.noticed.emit(sentence, hint, log)
         if self.network is not None:
             self._predicting.ask(Predict(id=0, recipe=self.recipe))
 
@@ -397,5 +397,5 @@ class Document(QObject):
             results=self.results,
         )
 
-    def _notice(self, sentence: str, hint: str = "", details: str = "") -> None:
-        self.noticed.emit(sentence, hint, details)
+    def _refuse(self, sentence: str) -> None:
+        self.noticed.emit(sentence, "", "")

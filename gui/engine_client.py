@@ -75,6 +75,9 @@ class EngineClient(QObject):
         self._decoder = msgspec.msgpack.Decoder(AnyEvent)
         self._process: QProcess | None = None
         self._waiting: dict[int, AnyRequest] = {}
+        self._held: list[AnyRequest] | None = []
+        self._replayed = 0
+        self._warm = False
         self._opened: OpenNetwork | None = None
         self._task: SetTask | None = None
         self._failed_starts = 0
@@ -98,7 +101,6 @@ class EngineClient(QObject):
         """Start the process, or start it once more after it was given up."""
         if self._process is not None:
             return
-        unsent = list(self._waiting.values())
         self._buffer = FrameBuffer()
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
         self._tail = self._verdict = ""
@@ -109,19 +111,19 @@ class EngineClient(QObject):
         process.errorOccurred.connect(self._on_error)
         self._process = process
         process.start(self._command[0], list(self._command[1:]))
-        for known in (self._opened, self._task):
-            if known is not None:
-                self.send(known)
-        for request in unsent:
-            self._write(request)
+        self._replay()
 
     def send(self, request: AnyRequest) -> int:
-        """Send a request under a new id, which is returned. Without a process it is kept."""
-        identity = next(self._identities)
-        request = msgspec.structs.replace(request, id=identity)
-        self._waiting[identity] = request
-        self._write(request)
-        return identity
+        """Send a request under a new id, which is returned.
+
+        It is kept while there is no process, and while a new one still opens the old network.
+        """
+        request = self._known(request)
+        if self._held is None:
+            self._write(request)
+        else:
+            self._held.append(request)
+        return request.id
 
     def cancel(self, job: int) -> None:
         """Ask a job to stop; a process that does not obey in time is ended and started again."""
@@ -143,12 +145,34 @@ class EngineClient(QObject):
         process, self._process = self._process, None
         if process is None:
             return
-        process.disconnect(self)
+        process.blockSignals(True)
+        self._held = []
         process.closeWriteChannel()
-        if not process.waitForFinished(int(CLOSE_SECONDS * 1000)):
+        if not self._warm or not process.waitForFinished(int(CLOSE_SECONDS * 1000)):
             process.kill()
             process.waitForFinished()
         process.deleteLater()
+
+    def _known(self, request: AnyRequest) -> AnyRequest:
+        request = msgspec.structs.replace(request, id=next(self._identities))
+        self._waiting[request.id] = request
+        return request
+
+    def _replay(self) -> None:
+        self._replayed = 0
+        if self._opened is None:
+            self._release()
+            return
+        opening = self._known(self._opened)
+        self._replayed = opening.id
+        self._write(opening)
+        if self._task is not None:
+            self._write(self._known(self._task))
+
+    def _release(self) -> None:
+        held, self._held = self._held or [], None
+        for request in held:
+            self._write(request)
 
     def _write(self, request: AnyRequest) -> None:
         if self._process is not None:
@@ -176,9 +200,14 @@ class EngineClient(QObject):
                 f" version {PROTOCOL}: install the same release on both sides."
             )
             return
+        if isinstance(event, Ready):
+            self._warm = True
         if not isinstance(event, UNDER_WAY):
             self._settle(event)
         self.received.emit(event)
+        if self._replayed and event.id == self._replayed:
+            self._replayed = 0
+            self._release()
 
     def _settle(self, event: AnyEvent) -> None:
         request = self._waiting.pop(event.id, None)
@@ -219,7 +248,9 @@ class EngineClient(QObject):
         if self._process is not None:
             self._process.deleteLater()
         self._process = None
+        self._warm = False
         self._waiting.clear()
+        self._held = []
         again = self._failed_starts < ATTEMPTS
         now = "It was started again" if again else "Restart it from the Run menu"
         self.died.emit(sentence, f"{now}; your choices are kept.", self._tail)

@@ -1,0 +1,95 @@
+"""Which data tells how good the network is."""
+
+from typing import Literal
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from featherweight.engine.events import TaskSource
+from featherweight.gui.widgets.text import label
+
+FILES = "Data (*.npz *.py *ubyte *ubyte.gz);;All files (*)"
+
+
+class TaskDialog(QDialog):
+    """Asks what is measured and on which data; `task` is the answer."""
+
+    def __init__(self, task: TaskSource | None, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Choose data")
+        self.setMinimumWidth(560)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        labelled = task is None or task.kind == "classification"
+        self._labelled = QRadioButton("&Classification: top-1 and top-5 accuracy on labelled data")
+        self._fidelity = QRadioButton("&Fidelity: how much it agrees with the original")
+        self._labelled.setChecked(labelled)
+        self._fidelity.setChecked(not labelled)
+        self._data = QLineEdit(task.data if task else "")
+        self._data.setObjectName("task_data")
+        self._data.setAccessibleName("Data file or folder")
+        self._data.setPlaceholderText(".npz, IDX, a folder of class folders, or a Python file")
+        self._labelled.toggled.connect(self._on_changed)
+        self._data.textChanged.connect(self._on_changed)
+        self._build()
+        self._on_changed()
+
+    @property
+    def task(self) -> TaskSource:
+        """What was chosen."""
+        kind: Literal["classification", "fidelity"]
+        kind = "classification" if self._labelled.isChecked() else "fidelity"
+        return TaskSource(kind=kind, data=self._data.text().strip())
+
+    def _build(self) -> None:
+        file, folder = QPushButton("File…"), QPushButton("Folder…")
+        file.setAccessibleName("Choose a data file")
+        folder.setAccessibleName("Choose a folder of class folders")
+        file.clicked.connect(lambda: self._browse(QFileDialog.FileMode.ExistingFile))
+        folder.clicked.connect(lambda: self._browse(QFileDialog.FileMode.Directory))
+        where = QHBoxLayout()
+        for piece in (self._data, file, folder):
+            where.addWidget(piece)
+        form = QFormLayout()
+        form.addRow("&Data", where)
+        self._note = label("", "muted", wrap=True)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self._accept = buttons.addButton("Use it", QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(20, 20, 20, 16)
+        layout.setSpacing(12)
+        layout.addWidget(label("What is the network for?", "heading"))
+        layout.addWidget(self._labelled)
+        layout.addWidget(self._fidelity)
+        layout.addLayout(form)
+        layout.addWidget(self._note)
+        layout.addWidget(buttons)
+
+    def _browse(self, mode: QFileDialog.FileMode) -> None:
+        chooser = QFileDialog(self, "Choose data", "", FILES)
+        chooser.setFileMode(mode)
+        chooser.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        chooser.fileSelected.connect(self._data.setText)
+        chooser.open()
+
+    def _on_changed(self) -> None:
+        task = self.task
+        needs_data = task.kind == "classification"
+        self._accept.setEnabled(bool(task.data) or not needs_data)
+        self._note.setText(
+            "A part of the data is kept apart to measure on; recovery never sees it."
+            if task.data or needs_data
+            else "Without data the network is compared with itself on random inputs."
+        )

@@ -1,0 +1,133 @@
+"""The line above the workbench: which network, what the recipe would make of it, and the doing."""
+
+from pathlib import Path
+
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from featherweight.engine.results import Cost
+from featherweight.gui import wording
+from featherweight.gui.document import Document
+from featherweight.gui.widgets.basis_badge import BasisBadge
+from featherweight.gui.widgets.text import ElidedLabel, label
+
+COSTS = ("parameters", "macs", "bits")
+
+
+class FigureCell(QWidget):
+    """A figure before and after: its title and basis above, the numbers below."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._title = wording.title_of(name)
+        self._numbers = label("", "figure")
+        self._numbers.setObjectName(f"header_{name}")
+        self._moved = label("", "good")
+        self._badge = BasisBadge()
+        above, below = QHBoxLayout(), QHBoxLayout()
+        above.setSpacing(6)
+        above.addWidget(label(self._title, "muted"))
+        above.addWidget(self._badge)
+        above.addStretch()
+        below.setSpacing(8)
+        below.addWidget(self._numbers)
+        below.addWidget(self._moved)
+        below.addStretch()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        layout.addLayout(above)
+        layout.addLayout(below)
+
+    def show_figure(self, before: str, after: str, moved: str) -> None:
+        """Show the numbers; one alone where they are the same."""
+        same = before == after
+        self._numbers.setText(before if same else f"{before} → {after}")
+        self._moved.setText("" if same else moved)
+        self.setAccessibleName(f"{self._title}: {self._numbers.text()} {self._moved.text()}")
+
+
+class Header(QFrame):
+    """The document's name and task, its predicted figures, and the two buttons that matter."""
+
+    def __init__(
+        self,
+        document: Document,
+        actions: tuple[QAction, QAction, QAction],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("header")
+        self._document = document
+        self._cells = {name: FigureCell(name) for name in COSTS}
+        self._name = ElidedLabel()
+        self._name.setProperty("role", "heading")
+        self._name.setObjectName("document_name")
+        choose, compress, export = actions
+        self._task = _button(choose, "header_task", "link")
+        self._build(compress, export)
+        document.network_changed.connect(self._on_changed)
+        document.path_changed.connect(self._on_changed)
+        document.task_changed.connect(self._on_changed)
+        document.busy_changed.connect(self._on_changed)
+        document.prediction_changed.connect(self._on_prediction)
+        self._on_changed()
+        self._on_prediction()
+
+    def _build(self, compress: QAction, export: QAction) -> None:
+        names = QVBoxLayout()
+        names.setSpacing(0)
+        names.addWidget(self._name)
+        names.addWidget(self._task)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(16, 8, 16, 8)
+        layout.setSpacing(28)
+        layout.addLayout(names, 1)
+        for cell in self._cells.values():
+            layout.addWidget(cell)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(8)
+        buttons.addWidget(_button(export, "export_button", ""))
+        buttons.addWidget(_button(compress, "compress_button", "primary"))
+        layout.addLayout(buttons)
+
+    def _on_changed(self) -> None:
+        document = self._document
+        self._name.setText(document.name)
+        self._task.setText(document.busy or _task_words(document))
+
+    def _on_prediction(self) -> None:
+        prediction = self._document.prediction
+        for name, cell in self._cells.items():
+            if prediction is None:
+                cell.show_figure(wording.NONE, wording.NONE, "")
+                continue
+            before, after = _cost(prediction.before, name), _cost(prediction.after, name)
+            show = wording.bits if name == "bits" else wording.count
+            cell.show_figure(show(before), show(after), wording.change(before, after))
+
+
+def _cost(cost: Cost, name: str) -> int:
+    return {"parameters": cost.parameters, "macs": cost.macs, "bits": cost.bits}[name]
+
+
+def _task_words(document: Document) -> str:
+    task = document.task
+    if task is None:
+        return "Choose data…"
+    if not task.source.data:
+        return "No labels: agreement with the original on random inputs. Choose data…"
+    name = Path(task.source.data).name
+    return f"{name}: {task.recovery_samples:,} to recover on, {task.measure_samples:,} to measure"
+
+
+def _button(action: QAction, name: str, role: str) -> QPushButton:
+    button = QPushButton(action.text().replace("&", ""))
+    button.setObjectName(name)
+    button.setAccessibleName(action.statusTip())
+    button.setToolTip(action.toolTip())
+    button.setProperty("role", role)
+    button.setEnabled(action.isEnabled())
+    button.clicked.connect(action.trigger)
+    action.enabledChanged.connect(button.setEnabled)
+    return button
