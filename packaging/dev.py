@@ -237,8 +237,9 @@ def install_packages(packages: list[str], why: str) -> None:
         ["apt-get", "update", "-qq"],
         ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
     ):
-        if subprocess.run(command, env=environment, check=False).returncode:
-            raise SetupError(f"apt-get failed. {by_hand}")
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise SetupError(f"{done.stderr.strip()}\napt-get failed. {by_hand}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Where things lie and what they are called."""
 
+import ast
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,17 @@ def test_that_every_pinned_dependency_is_within_the_bounds_of_the_project(
     for text in [*declared["dependencies"], *declared["optional-dependencies"]["dev"]]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
+
+
+def test_that_every_file_of_a_slot_defines_exactly_one_method(trees: dict[str, ast.Module]) -> None:
+    counts = {
+        path: sum(
+            any(ast.unparse(base).endswith("Method") for base in node.bases)
+            for node in tree.body
+            if isinstance(node, ast.ClassDef)
+        )
+        for path, tree in trees.items()
+        if fnmatch(path, "engine/methods/*/*.py") and not path.endswith("__init__.py")
+    }
+    assert counts
+    assert {path: count for path, count in counts.items() if count != 1} == {}
