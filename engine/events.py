@@ -14,6 +14,8 @@ from featherweight.engine.options import MethodDescription
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Export, Prediction, Result
 
+Dtype = Literal["float32", "int64"]
+ExportFormat = Literal["onnx", "pt2", "archive"]
 PROTOCOL = 1
 LARGEST_FRAME = 256 * 1024 * 1024
 
@@ -30,7 +32,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     factory: str = ""
     trust: tuple[str, ...] = ()
     input_shapes: tuple[tuple[int, ...], ...] = ()
-    input_dtypes: tuple[Literal["float32", "int64"], ...] = ()
+    input_dtypes: tuple[Dtype, ...] = ()
 
 
 class TaskSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +103,7 @@ class ExportResult(Request, frozen=True, kw_only=True):
     """Write a result (its archive's path; empty for the source network) to a file: a job."""
 
     archive: str
-    format: Literal["onnx", "pt2", "archive"]
+    format: ExportFormat
     path: str
 
 

@@ -82,7 +82,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def recipe_from_yaml(text: str | bytes, where: str) -> Recipe:
     """Read a recipe from YAML or JSON. Raises UserError with `where` and the path of the field."""
-    return from_yaml(text, Recipe, where)
+    loaded = loaded_yaml(text, where)
+    layers = loaded.get("layers") if isinstance(loaded, dict) else None
+    for name, choice in layers.items() if isinstance(layers, dict) else ():
+        # One by one, because the path of a mistake inside a dictionary does not name its key.
+        from_builtins(choice, Choice, f"{where}, layer {name}")
+    return from_builtins(loaded, Recipe, where)
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:
@@ -103,12 +108,16 @@ def read_recipe(path: Path) -> Recipe:
 
 def from_yaml(text: str | bytes, kind: type[T], where: str) -> T:
     """Read plain data of `kind` from YAML or JSON. Raises UserError with `where` and the field."""
+    return from_builtins(loaded_yaml(text, where), kind, where)
+
+
+def loaded_yaml(text: str | bytes, where: str) -> Any:
+    """Read YAML or JSON into dictionaries and lists. Raises UserError with `where`."""
     try:
-        loaded = msgspec.yaml.decode(text)
+        return msgspec.yaml.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{where} is not valid YAML or JSON: {reason}.") from error
-    return from_builtins(loaded, kind, where)
 
 
 def from_builtins(loaded: Any, kind: type[T], where: str) -> T:

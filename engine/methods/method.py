@@ -131,9 +131,14 @@ class Coded:
 
 
 class CodingMethod(Method, frozen=True, kw_only=True):
-    """Turns symbols into bytes and back."""
+    """Turns symbols into bytes and back.
+
+    `fixed_length` says that every symbol takes its own bits whatever the values are, so that the
+    size is known from the shape alone.
+    """
 
     slot: ClassVar[Slot] = "coding"
+    fixed_length: ClassVar[bool] = False
 
     def symbol_lock(self, bits: int, zero: bool) -> str:
         """Return why symbols of so many bits, with or without a zero, cannot be coded; or empty."""

@@ -1,0 +1,111 @@
+"""Which methods each layer can take, and a recipe made into methods after that check."""
+
+import difflib
+from dataclasses import dataclass
+
+from torch import nn
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.methods.method import (
+    CodingMethod,
+    FactorMethod,
+    Method,
+    PrecisionMethod,
+    SparsityMethod,
+)
+from featherweight.engine.methods.registry import method_of, methods
+from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
+from featherweight.engine.network import Network
+from featherweight.engine.options import SLOTS
+from featherweight.engine.recipe import Choice, Recipe
+
+GraphMethod = ChannelPruning
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The methods of one layer, made from its choice."""
+
+    structure: ChannelPruning | FactorMethod | None = None
+    sparsity: SparsityMethod | None = None
+    precision: PrecisionMethod | None = None
+    coding: CodingMethod | None = None
+
+
+def locks(network: Network, coupling: Coupling) -> dict[str, dict[str, str]]:
+    """Return for every layer the methods that cannot take it, each with its reason."""
+    tied = _tied(network)
+    return {
+        name: {
+            method: reason
+            for method, kind in methods().items()
+            if (reason := _lock(kind, name, layer, coupling, tied))
+        }
+        for name, layer in network.layers()
+    }
+
+
+def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict[str, Chosen]:
+    """Make the methods of every layer that has a choice, in the order of the network's layers.
+
+    Raises UserError naming the layer and the slot: an unknown layer or method, an option out of
+    range, or a method that cannot take its layer, with the reason.
+    """
+    layers = dict(network.layers())
+    for name in recipe.layers:
+        if name not in layers:
+            near = difflib.get_close_matches(name, layers, 1)
+            hint = f"Did you mean {near[0]}?" if near else "`featherweight inspect` lists them."
+            raise UserError(f"The recipe names layer {name}, which the network lacks.", hint)
+    tied = _tied(network)
+    found = {}
+    for name, layer in layers.items():
+        if name in recipe.layers:
+            made = _made(name, recipe.layers[name])
+            for method in made.values():
+                reason = _lock(type(method), name, layer, coupling, tied)
+                if reason:
+                    message = f"Layer {name} cannot take {method.name}: {reason}"
+                    raise UserError(message, "Take it out of the recipe.")
+            found[name] = Chosen(**made)
+    return found
+
+
+def _made(name: str, choice: Choice) -> dict[str, Method]:
+    made = {}
+    for slot in SLOTS:
+        setting = choice.setting(slot)
+        if setting is None:
+            continue
+        where = f"layers.{name}.{slot}"
+        method = method_of(setting, where)
+        if method.slot != slot:
+            raise UserError(f"{where}: {method.name} belongs into the slot {method.slot}.")
+        made[slot] = method
+    return made
+
+
+def _lock(
+    kind: type[Method], name: str, layer: nn.Module, coupling: Coupling, tied: dict[str, str]
+) -> str:
+    if reason := kind.lock(layer):
+        return reason
+    if issubclass(kind, ChannelPruning):
+        return coupling.locks.get(name, "")
+    if name in tied:
+        return f"Its weight is shared with {tied[name]}; changed alone it would be stored twice."
+    return ""
+
+
+def _tied(network: Network) -> dict[str, str]:
+    owners: dict[int, list[str]] = {}
+    for name, layer in network.layers():
+        for parameter in layer.parameters():
+            owners.setdefault(id(parameter), []).append(name)
+    return {
+        name: next(other for other in names if other != name)
+        for names in owners.values()
+        if len(set(names)) > 1
+        for name in names
+    }

@@ -1,0 +1,199 @@
+"""The same Session without a window: inspect, compress, export, demo, methods and engine."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from featherweight.engine.session import Session
+
+from featherweight.engine import worker
+from featherweight.engine.errors import CancelledError, UserError
+from featherweight.engine.events import Dtype, ExportFormat, Source, TaskSource
+from featherweight.engine.layer import NetworkSummary
+from featherweight.engine.recipe import read_recipe
+from featherweight.engine.terminal import Terminal
+from featherweight.resources.demo.sources import demo_recipe, demo_source, demo_task
+
+MENDABLE = 2
+INTERRUPTED = 130
+FORMATS: dict[str, ExportFormat] = {".onnx": "onnx", ".pt2": "pt2", ".fwz": "archive"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, 2 for what the person can mend, 130 where it was interrupted."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    terminal = Terminal(json=getattr(asked, "json", False))
+    try:
+        run: Callable[[argparse.Namespace, Terminal], None] = asked.run
+        run(asked, terminal)
+    except UserError as error:
+        terminal.error(str(error))
+        return MENDABLE
+    except CancelledError:
+        terminal.error("Stopped. The same command goes on from the last checkpoint.")
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="featherweight",
+        description="Make a neural network smaller and faster, and see what it really saves.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    inspect = _command(commands, "inspect", _inspect, "show where size and compute sit")
+    _add_network(inspect)
+    inspect.add_argument("--latency", action="store_true", help="measure the time of every layer")
+    compress = _command(commands, "compress", _compress, "run a recipe on a network")
+    _add_network(compress)
+    _add_data(compress)
+    compress.add_argument("--recipe", required=True, type=Path, help="recipe file (YAML or JSON)")
+    compress.add_argument("--output", required=True, type=Path, help="archive to write (.fwz)")
+    compress.add_argument("--work", type=Path, help="folder for checkpoints (beside the output)")
+    export = _command(commands, "export", _export, "write a network or an archive in another form")
+    _add_network(export)
+    _add_data(export)
+    export.add_argument("output", type=Path, help="file to write: .onnx, .pt2 or .fwz")
+    demo = _command(commands, "demo", _demo, "compress and export the network that ships with us")
+    demo.add_argument("--output", type=Path, default=Path("featherweight-demo"), help="folder")
+    listing = _command(commands, "methods", _methods, "list the methods and their options")
+    listing.add_argument("method", nargs="?", help="one of them, for its options")
+    _command(commands, "engine", _engine, "serve a window over stdin and stdout")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace, Terminal], None],
+    words: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="write JSON for machines")
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", help="network file")
+    parser.add_argument("--factory", default="", help="module:callable that makes the network")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="NAME", help="allow code of this module"
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help="example input, batch first: 1x3x224x224, or 1x128:int64 for whole numbers",
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="", help="data to recover and measure on")
+
+
+def _source(asked: argparse.Namespace) -> Source:
+    shapes = [_shape(text) for text in asked.input]
+    return Source(
+        path=asked.network,
+        factory=asked.factory,
+        trust=tuple(asked.trust),
+        input_shapes=tuple(shape for shape, _ in shapes),
+        input_dtypes=tuple(kind for _, kind in shapes),
+    )
+
+
+def _shape(text: str) -> tuple[tuple[int, ...], Dtype]:
+    sizes, _, kind = text.partition(":")
+    try:
+        dtype = msgspec.convert(kind or "float32", Dtype)
+        shape = tuple(int(size) for size in sizes.split("x"))
+    except (ValueError, msgspec.ValidationError) as error:
+        hint = "Write 1x3x224x224, or 1x128:int64 for whole numbers."
+        raise UserError(f"--input {text} is not a shape.", hint) from error
+    if min(shape) < 1:
+        raise UserError(f"--input {text} has an empty dimension.", "Every size is at least 1.")
+    return shape, dtype
+
+
+def _opened(asked: argparse.Namespace) -> tuple["Session", NetworkSummary]:
+    from featherweight.engine.session import Session
+
+    session = Session()
+    summary = session.open(_source(asked))
+    if getattr(asked, "data", ""):
+        session.set_task(TaskSource(data=asked.data, trust=tuple(asked.trust)))
+    return session, summary
+
+
+def _inspect(asked: argparse.Namespace, terminal: Terminal) -> None:
+    session, summary = _opened(asked)
+    if asked.latency:
+        with terminal.job() as job:
+            summary = session.with_latency(job)
+    terminal.network(summary)
+
+
+def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:
+    recipe = read_recipe(asked.recipe)
+    session, _ = _opened(asked)
+    work = asked.work or asked.output.with_suffix(".work")
+    with terminal.job() as job:
+        result = session.compress(recipe, asked.output.stem, str(work), job)
+    written = work / result.archive
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    written.replace(asked.output)
+    if not any(work.iterdir()):
+        work.rmdir()
+    terminal.result(result, str(asked.output))
+
+
+def _export(asked: argparse.Namespace, terminal: Terminal) -> None:
+    kind = FORMATS.get(asked.output.suffix)
+    if kind is None:
+        known = ", ".join(FORMATS)
+        raise UserError(f"{asked.output} has no ending that names a format.", f"Use {known}.")
+    session, _ = _opened(asked)
+    with terminal.job() as job:
+        export = session.export("", kind, str(asked.output), job)
+    terminal.export(export)
+
+
+def _demo(asked: argparse.Namespace, terminal: Terminal) -> None:
+    from featherweight.engine.session import Session
+
+    output = Path(asked.output)
+    session = Session()
+    summary = session.open(demo_source())
+    session.set_task(demo_task())
+    with terminal.job() as job:
+        result = session.compress(read_recipe(demo_recipe()), "demo", str(output), job)
+    archive, target = output / result.archive, output / "demo.onnx"
+    with terminal.job() as job:
+        export = session.export(str(archive), "onnx", str(target), job)
+    terminal.network(summary)
+    terminal.result(result, str(archive))
+    terminal.export(export)
+
+
+def _methods(asked: argparse.Namespace, terminal: Terminal) -> None:
+    from featherweight.engine.session import Session
+
+    found = {method.name: method for method in Session.methods()}
+    if asked.method is None:
+        terminal.methods(tuple(found.values()))
+    elif asked.method in found:
+        terminal.method(found[asked.method])
+    else:
+        hint = f"Use one of: {', '.join(found)}."
+        raise UserError(f"There is no method {asked.method}.", hint)
+
+
+def _engine(_: argparse.Namespace, __: Terminal) -> None:
+    worker.main()

@@ -1,0 +1,130 @@
+"""What a recipe would give, without running it: shapes are built without numbers and counted.
+
+Parameters and MACs come from the network's skeleton in its new shape, so they are those of the
+real result. Stored bits are exact too where every symbol takes its own bits; where a coder looks
+at the values, the weights as they are now are put on their grid and counted.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from featherweight.engine.applicability import Chosen
+from featherweight.engine.compression import constrained_form, restructured
+from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.inspecting.survey import layers_of, total_macs
+from featherweight.engine.methods.method import FactorMethod, settled, stored_weights
+from featherweight.engine.network import Network
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.results import Cost, Prediction
+
+CACHED = 4096
+
+
+class Predictor:
+    """Predicts recipes for one network; what a coder made of a layer is kept for the next time."""
+
+    def __init__(self, network: Network, coupling: Coupling) -> None:
+        self._network = network
+        self._coupling = coupling
+        self._before = cost_of(network)
+        self._coded: dict[bytes, int] = {}
+
+    def predict(self, recipe: Recipe, chosen: Mapping[str, Chosen]) -> Prediction:
+        """Predict the cost of every layer and of the whole network."""
+        shape = restructured(self._network, self._coupling, chosen, skeleton=True)
+        macs = {layer.name: layer.macs or 0 for layer in layers_of(shape)}
+        floats = {name: _cost(shape, parts, macs) for name, parts in shape.parts.items()}
+        saved = {
+            name: floats[name].bits - self._bits(shape, name, recipe, chosen) for name in chosen
+        }
+        layers = {
+            name: msgspec.structs.replace(cost, bits=cost.bits - saved.get(name, 0))
+            for name, cost in floats.items()
+        }
+        whole = cost_of(shape)
+        after = msgspec.structs.replace(whole, bits=whole.bits - sum(saved.values()))
+        codings = [methods.coding for methods in chosen.values() if methods.coding]
+        retrained = recipe.recovery is not None and recipe.recovery.epochs > 0
+        exact = not retrained or all(coding.fixed_length for coding in codings)
+        return Prediction(layers=layers, before=self._before, after=after, exact=exact)
+
+    def _bits(self, shape: Network, name: str, recipe: Recipe, chosen: Mapping[str, Chosen]) -> int:
+        methods = chosen[name]
+        if methods.coding is None or methods.coding.fixed_length:
+            return sum(_fixed_bits(shape, part, methods) for part in shape.parts[name])
+        structures = {other: recipe.layers[other].structure for other in chosen}
+        key = msgspec.msgpack.encode((name, recipe.layers[name], structures))
+        if key not in self._coded:
+            if len(self._coded) >= CACHED:
+                self._coded.clear()
+            self._coded[key] = self._coded_bits(name, chosen)
+        return self._coded[key]
+
+    def _coded_bits(self, name: str, chosen: Mapping[str, Chosen]) -> int:
+        """Quantize and count one layer; only its own factors are computed, all channels are cut."""
+        needed = {
+            other: methods
+            for other, methods in chosen.items()
+            if other == name or not isinstance(methods.structure, FactorMethod)
+        }
+        real = restructured(self._network, self._coupling, needed)
+        return sum(_counted_bits(real, part, chosen[name]) for part in real.parts[name])
+
+
+def _fixed_bits(network: Network, part: str, methods: Chosen) -> int:
+    layer = network.layer(part)
+    weights = stored_weights(layer)
+    bits = sum(_bits(value) for name, value in _tensors(layer) if name not in weights)
+    for name in weights:
+        weight = layer.get_parameter(name)
+        if methods.precision is None:
+            bits += _bits(weight)
+        else:
+            side = methods.precision.side_bits(tuple(weight.shape))
+            bits += weight.numel() * methods.precision.symbol_bits() + side.scales + side.codebooks
+    return bits
+
+
+@torch.no_grad()
+def _counted_bits(network: Network, part: str, methods: Chosen) -> int:
+    layer, coding = network.layer(part), methods.coding
+    weights = stored_weights(layer)
+    bits = sum(_bits(value) for name, value in _tensors(layer) if name not in weights)
+    for name in weights:
+        form = settled(constrained_form(layer.get_parameter(name), methods))
+        symbols = form.symbols()
+        coded = coding.predicted(symbols) or coding.encode(symbols) if coding else None
+        bits += sum(side.nbytes * 8 for side in form.parts().values())
+        bits += coded.values + coded.indices + coded.tables if coded else 0
+    return bits
+
+
+def _tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from layer.named_parameters()
+    yield from layer.named_buffers()
+
+
+def _bits(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size() * 8
+
+
+def _cost(network: Network, parts: Iterable[str], macs: Mapping[str, int]) -> Cost:
+    layers = [network.layer(part) for part in parts]
+    return Cost(
+        parameters=sum(value.numel() for layer in layers for value in layer.parameters()),
+        macs=sum(macs.get(part, 0) for part in parts),
+        bits=sum(_bits(value) for layer in layers for _, value in _tensors(layer)),
+    )
+
+
+def cost_of(network: Network) -> Cost:
+    """Return parameters, MACs per sample and bits of a whole network of plain layers."""
+    parameters, buffers = list(network.module.parameters()), list(network.module.buffers())
+    return Cost(
+        parameters=sum(value.numel() for value in parameters),
+        macs=total_macs(network),
+        bits=sum(_bits(value) for value in (*parameters, *buffers)),
+    )

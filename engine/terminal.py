@@ -1,0 +1,194 @@
+"""What the command line shows: tables, progress bars, or JSON for machines."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from featherweight.engine import events
+from featherweight.engine.errors import CancelledError
+from featherweight.engine.figures import Figure
+from featherweight.engine.jobs import Job
+from featherweight.engine.layer import NetworkSummary
+from featherweight.engine.options import MethodDescription
+from featherweight.engine.results import Export, Result
+
+BYTE_UNITS = ("B", "kB", "MB", "GB")
+COUNT_UNITS = ("", "k", "M", "G")
+PERCENT = ("top1", "top5", "agreement", "label_agreement")
+
+
+class Terminal:
+    """Results go to stdout, as tables or as one JSON object; all else goes to stderr."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+        self._out = Console(highlight=False)
+        self._aside = Console(stderr=True, highlight=False)
+
+    def error(self, sentence: str) -> None:
+        """Say what went wrong."""
+        self._aside.print(f"featherweight: {sentence}", soft_wrap=True, markup=False)
+
+    def note(self, sentence: str) -> None:
+        """Say something beside the result."""
+        self._aside.print(sentence, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def job(self) -> Iterator[Job]:
+        """Give a job whose progress is a bar; the first Ctrl-C cancels it at its next check."""
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._aside, disable=self._json) as bar:
+            task = bar.add_task("Starting", total=None)
+
+            def show(event: events.Event) -> None:
+                if isinstance(event, events.JobStarted):
+                    bar.update(task, total=event.steps, completed=event.resumed_at)
+                elif isinstance(event, events.Progress):
+                    bar.update(task, completed=event.step, description=event.stage)
+
+            job = Job(show)
+            try:
+                yield job
+            except KeyboardInterrupt:
+                raise CancelledError from None
+
+    def network(self, summary: NetworkSummary) -> None:
+        """Show a network's layers."""
+        if self._json:
+            return self._machine(summary)
+        table = Table(title=f"{summary.path} ({summary.format})", title_justify="left")
+        for title in ("layer", "kind", "shape"):
+            table.add_column(title)
+        for title in ("parameters", "MACs", "latency"):
+            table.add_column(title, justify="right")
+        for layer in summary.layers:
+            table.add_row(
+                layer.name,
+                layer.kind,
+                layer.summary,
+                _share(layer.parameters, summary.parameters),
+                "not counted" if layer.macs is None else _share(layer.macs, summary.macs),
+                figure_text("latency", layer.latency) if layer.latency else "",
+            )
+        self._out.print(table)
+        size = scaled(summary.file_bytes, BYTE_UNITS, 1000)
+        counts = f"{scaled(summary.parameters)} parameters, {scaled(summary.macs)} MACs a sample"
+        self._out.print(f"{len(summary.layers)} layers, {counts}, file {size}")
+        for sentence in (*summary.notes, summary.graph_lock):
+            if sentence:
+                self._out.print(sentence, markup=False)
+        for operation in summary.uncounted:
+            self._out.print(f"Not counted: {operation}", markup=False)
+        return None
+
+    def result(self, result: Result, path: str) -> None:
+        """Show a result's figures before and after, and where it is."""
+        if self._json:
+            return self._machine(result)
+        before, after = result.before.figures, result.after.figures
+        self._comparison(result.name, before, after)
+        predicted = result.predicted
+        self._out.print(
+            f"Predicted {scaled(predicted.parameters)} parameters, {scaled(predicted.macs)} MACs, "
+            f"{scaled(predicted.bits / 8, BYTE_UNITS, 1000)} without the container"
+        )
+        self._out.print(f"Written: {path}", markup=False, soft_wrap=True)
+        return None
+
+    def export(self, export: Export) -> None:
+        """Show what was written and checked."""
+        if self._json:
+            return self._machine(export)
+        table = Table(title=f"Exported as {export.format}", title_justify="left")
+        for title in ("check", "value", "basis"):
+            table.add_column(title, justify="left" if title != "value" else "right")
+        for name, figure in export.checks.items():
+            table.add_row(name.replace("_", " "), figure_text(name, figure), figure.basis)
+        self._out.print(table)
+        for sentence in export.notes:
+            self._out.print(sentence, markup=False)
+        self._out.print(f"Written: {export.path}", markup=False, soft_wrap=True)
+        return None
+
+    def methods(self, found: tuple[MethodDescription, ...]) -> None:
+        """List methods."""
+        if self._json:
+            return self._machine(found)
+        table = Table(show_lines=True)
+        for title in ("slot", "method", "gain", "advice"):
+            table.add_column(title)
+        for method in found:
+            table.add_row(method.slot, method.name, method.gain, method.advice)
+        self._out.print(table)
+        return None
+
+    def method(self, method: MethodDescription) -> None:
+        """Show one method with its options."""
+        if self._json:
+            return self._machine(method)
+        self._out.print(f"{method.title} ({method.slot}: {method.name})")
+        self._out.print(method.advice, markup=False)
+        table = Table()
+        for title in ("option", "default", "allowed", "meaning"):
+            table.add_column(title)
+        for option in method.options:
+            allowed = ", ".join(map(str, option.choices)) or (
+                "true, false"
+                if option.kind == "switch"
+                else f"{option.minimum:g} to {option.maximum:g} {option.unit}".strip()
+            )
+            table.add_row(option.name, str(option.default), allowed, option.help)
+        self._out.print(table)
+        return None
+
+    def _comparison(
+        self, title: str, before: Mapping[str, Figure], after: Mapping[str, Figure]
+    ) -> None:
+        table = Table(title=title, title_justify="left")
+        table.add_column("figure")
+        for column in ("before", "after", "rate", "basis"):
+            table.add_column(column, justify="right")
+        for name, figure in after.items():
+            old = before.get(name)
+            rate = f"{old.value / figure.value:.2f}×" if old and figure.value else ""
+            table.add_row(
+                name,
+                figure_text(name, old) if old else "",
+                figure_text(name, figure),
+                "" if name in PERCENT or name == "loss" else rate,
+                figure.basis,
+            )
+        self._out.print(table)
+
+    def _machine(self, value: object) -> None:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+
+
+def scaled(value: float, units: tuple[str, ...] = COUNT_UNITS, step: int = 1000) -> str:
+    """Return a number with three digits and a unit: 1.23 M."""
+    power = 0
+    while abs(value) >= step and power < len(units) - 1:
+        value /= step
+        power += 1
+    digits = f"{value:.3g}" if power else f"{value:.0f}"
+    return f"{digits} {units[power]}".strip()
+
+
+def figure_text(name: str, figure: Figure) -> str:
+    """Return a figure as a person reads it."""
+    if name in PERCENT:
+        return f"{figure.value:.2%}"
+    if figure.unit == "B":
+        return scaled(figure.value, BYTE_UNITS)
+    if name in ("parameters", "macs"):
+        return scaled(figure.value)
+    return f"{figure.value:.4g} {figure.unit}".strip()
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{scaled(part)} ({part / whole:.0%})" if whole else scaled(part)
