@@ -13,7 +13,7 @@ from PySide6.QtCore import (
     QSize,
     Qt,
 )
-from PySide6.QtGui import QAction, QKeySequence, QMouseEvent, QPainter, QShowEvent
+from PySide6.QtGui import QAction, QKeySequence, QMouseEvent, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -63,6 +63,7 @@ class LayerTree(QTreeView):
         self.coupled: frozenset[str] = frozenset()
         self._model = model
         self._hovered: QPersistentModelIndex | None = None
+        self._fitted = WIDTHS[Column.LAYER]
         self.setModel(model)
         self.setItemDelegate(RowHeight(self))
         self.setUniformRowHeights(True)
@@ -86,11 +87,13 @@ class LayerTree(QTreeView):
         for column, width in WIDTHS.items():
             header.resizeSection(column, width)
 
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        spare = self.viewport().width() - sum(WIDTHS.values())
-        width = WIDTHS[Column.LAYER] + max(0, spare) // 3
-        self.header().resizeSection(Column.LAYER, min(width, WIDEST_LAYER))
-        super().showEvent(event)
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        header = self.header()
+        if header.sectionSize(Column.LAYER) == self._fitted:
+            spare = max(0, self.viewport().width() - sum(WIDTHS.values()))
+            self._fitted = min(WIDTHS[Column.LAYER] + spare // 3, WIDEST_LAYER)
+            header.resizeSection(Column.LAYER, self._fitted)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):

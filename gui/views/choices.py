@@ -1,0 +1,274 @@
+"""The choices of the selected layers: four slots, drawn from what the methods say of themselves."""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from PySide6.QtCore import QEvent
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from featherweight.engine.layer import Layer
+from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
+from featherweight.engine.recipe import Setting
+from featherweight.engine.results import Cost
+from featherweight.gui import icons, theme, wording
+from featherweight.gui.document import Document
+from featherweight.gui.widgets.basis_badge import BasisBadge
+from featherweight.gui.widgets.before_after_table import BeforeAfterTable
+from featherweight.gui.widgets.empty_state import EmptyState
+from featherweight.gui.widgets.panel import Panel
+from featherweight.gui.widgets.slot_editor import Offer, SlotEditor
+from featherweight.gui.widgets.text import ElidedLabel, label, rule
+
+PRUNING = "channel_pruning"
+FIGURES = (("parameters", "Parameters"), ("macs", "MACs"), ("bits", "Stored size"))
+
+
+class Takers(NamedTuple):
+    """The selected layers that can take some method of a slot, and what they have there."""
+
+    layers: tuple[Layer, ...]
+    settings: tuple[Setting | None, ...]
+
+
+class ChoicesView(QWidget):
+    """Edits one slot after the other, for all selected layers at once, and says what it gives."""
+
+    def __init__(self, document: Document, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._document = document
+        self.panel = Panel()
+        self.panel.setObjectName("choices_panel")
+        self.editors: dict[Slot, SlotEditor] = {slot: SlotEditor(slot) for slot in SLOTS}
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._build_head())
+        layout.addWidget(self.panel, 1)
+        layout.addWidget(self._build_foot())
+        self._build_slots()
+        self._connect()
+        self._refresh()
+
+    def _build_head(self) -> QWidget:
+        head = QWidget()
+        self.title = ElidedLabel()
+        self.title.setObjectName("choices_title")
+        self.title.setProperty("role", "heading")
+        self.clear_button = QPushButton("Clear")
+        self.clear_button.setObjectName("clear_choices_button")
+        self.clear_button.setProperty("role", "link")
+        self.clear_button.setToolTip("Keep the selected layers as they are, in every slot")
+        row = QHBoxLayout(head)
+        row.setContentsMargins(16, 12, 16, 4)
+        row.addWidget(self.title, 1)
+        row.addWidget(self.clear_button)
+        return head
+
+    def _build_slots(self) -> None:
+        self.empty = EmptyState(
+            "layers",
+            "No layer selected",
+            "Select one or several layers in the table, then choose what happens to them here.",
+        )
+        self.panel.add(self.empty)
+        for slot, editor in self.editors.items():
+            if slot != SLOTS[0]:
+                line = rule()
+                editor.layout().insertWidget(0, line)  # type: ignore[union-attr]
+            self.panel.add(editor)
+
+    def _build_foot(self) -> QWidget:
+        foot = QWidget()
+        foot.setObjectName("prediction_strip")
+        self.figures = BeforeAfterTable(
+            "predicted", (("selected", "Selected"), ("network", "Whole network")), FIGURES
+        )
+        self.exactness = label("", "muted", wrap=True)
+        self.compress_button = QPushButton("Compress")
+        self.compress_button.setObjectName("compress_button")
+        self.compress_button.setProperty("role", "primary")
+        top = QHBoxLayout()
+        top.addWidget(label("Predicted", "section"))
+        top.addWidget(BasisBadge("estimated"))
+        top.addStretch(1)
+        column = QVBoxLayout(foot)
+        column.setContentsMargins(16, 0, 16, 16)
+        column.setSpacing(8)
+        column.addWidget(rule())
+        column.addLayout(top)
+        for piece in (self.figures, self.exactness, self.compress_button):
+            column.addWidget(piece)
+        return foot
+
+    def _connect(self) -> None:
+        document = self._document
+        for changed in (
+            document.network_changed,
+            document.methods_changed,
+            document.selection_changed,
+            document.recipe_changed,
+        ):
+            changed.connect(self._refresh)
+        document.prediction_changed.connect(self._show_prediction)
+        for changed in (document.task_changed, document.job_changed, document.recipe_changed):
+            changed.connect(self._show_whether_to_run)
+        for slot, editor in self.editors.items():
+            editor.method_chosen.connect(lambda name, s=slot: self._on_method_chosen(s, name))
+            editor.option_changed.connect(
+                lambda name, value, s=slot: self._on_option_changed(s, name, value)
+            )
+        self.clear_button.clicked.connect(
+            lambda: self._document.clear_choices(self._document.selection)
+        )
+        self.compress_button.clicked.connect(lambda: self._document.compress())
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        if event.type() == QEvent.Type.PaletteChange:
+            self._dress()
+        super().changeEvent(event)
+
+    def _dress(self) -> None:
+        shade = theme.colours().on_accent
+        self.compress_button.setIcon(icons.pixmap("feather", 16, shade))
+
+    def _refresh(self) -> None:
+        self._dress()
+        document = self._document
+        selection = document.selection
+        self.title.setText(selection[0] if len(selection) == 1 else f"{len(selection)} layers")
+        self.title.setVisible(bool(selection))
+        self.clear_button.setVisible(bool(selection))
+        self.clear_button.setEnabled(any(name in document.recipe.layers for name in selection))
+        self.empty.setVisible(not selection)
+        for slot, editor in self.editors.items():
+            editor.setVisible(bool(selection))
+            if selection:
+                self._show_slot(slot, editor)
+        self._show_prediction()
+        self._show_whether_to_run()
+
+    def _show_slot(self, slot: Slot, editor: SlotEditor) -> None:
+        document = self._document
+        layers = [document.layers[name] for name in document.selection]
+        methods = [method for method in document.methods if method.slot == slot]
+        editor.show_offers(*self._offers(methods, layers))
+        takers = self._takers(slot)
+        chosen = [setting.method if setting else "" for setting in takers.settings] or [""]
+        values: dict[str, list[Scalar]] = defaultdict(list)
+        for setting in takers.settings:
+            method = document.method(setting.method) if setting else None
+            if setting is not None and method is not None:
+                for option in method.options:
+                    values[option.name].append(setting.options.get(option.name, option.default))
+        editor.show_choice(chosen, values, self._note(chosen, takers.layers))
+
+    def _offers(
+        self, methods: list[MethodDescription], layers: list[Layer]
+    ) -> tuple[tuple[Offer, ...], str]:
+        offers = []
+        for method in methods:
+            reasons = [layer.locks[method.name] for layer in layers if method.name in layer.locks]
+            possible = len(reasons) < len(layers)
+            some = f"{len(reasons)} of {len(layers)} layers cannot take it: {reasons[0]}"
+            offers.append(Offer(method, possible, (reasons and some) or ""))
+        if not methods:
+            return (), "The engine is still starting."
+        return tuple(offers), offers[0].reason
+
+    def _takers(self, slot: Slot) -> Takers:
+        document = self._document
+        methods = [method.name for method in document.methods if method.slot == slot]
+        layers = tuple(
+            document.layers[name]
+            for name in document.selection
+            if any(method not in document.layers[name].locks for method in methods)
+        )
+        settings = tuple(document.recipe.choice(layer.name).setting(slot) for layer in layers)
+        return Takers(layers, settings)
+
+    def _note(self, chosen: list[str], layers: tuple[Layer, ...]) -> str:
+        if PRUNING not in chosen:
+            return ""
+        partners = {name for layer in layers for name in layer.coupled}
+        partners -= {layer.name for layer in layers}
+        if not partners:
+            return ""
+        return f"{len(partners)} coupled layers are pruned along with the selection."
+
+    def _on_method_chosen(self, slot: Slot, name: str) -> None:
+        layers = self._takers(slot).layers
+        names = tuple(layer.name for layer in layers if name not in layer.locks)
+        self._document.set_choice(names, slot, Setting(name) if name else None)
+
+    def _on_option_changed(self, slot: Slot, name: str, value: Scalar) -> None:
+        groups: dict[tuple[str, str], list[tuple[str, Setting]]] = defaultdict(list)
+        takers = self._takers(slot)
+        for layer, setting in zip(takers.layers, takers.settings, strict=True):
+            if setting is not None:
+                moved = Setting(setting.method, setting.options | {name: value})
+                groups[moved.method, repr(sorted(moved.options.items()))].append(
+                    (layer.name, moved)
+                )
+        stack = self._document.undo_stack
+        if len(groups) > 1:
+            stack.beginMacro(f"{name.replace('_', ' ').capitalize()} of several layers")
+        for members in groups.values():
+            names = tuple(layer for layer, _ in members)
+            self._document.set_choice(names, slot, members[0][1])
+        if len(groups) > 1:
+            stack.endMacro()
+
+    def _show_prediction(self) -> None:
+        prediction = self._document.prediction
+        if prediction is None:
+            self.exactness.setText("The engine has not answered yet.")
+            for figure, _ in FIGURES:
+                for thing in ("selected", "network"):
+                    self.figures.show_cell(thing, figure, wording.NONE, "")
+            return
+        self.exactness.setText(
+            "" if prediction.exact else "What a coder saves is known only once it has run."
+        )
+        self.exactness.setVisible(not prediction.exact)
+        self._show_costs("network", prediction.before, prediction.after)
+        layers = [self._document.layers[name] for name in self._document.selection]
+        costs = [
+            prediction.layers[layer.name] for layer in layers if layer.name in prediction.layers
+        ]
+        parameters = sum(layer.parameters for layer in layers)
+        before = Cost(
+            parameters=parameters,
+            macs=sum(layer.macs or 0 for layer in layers),
+            bits=parameters * 32,
+        )
+        after = Cost(
+            parameters=sum(cost.parameters for cost in costs),
+            macs=sum(cost.macs for cost in costs),
+            bits=sum(cost.bits for cost in costs),
+        )
+        self._show_costs("selected", before if costs else None, after)
+
+    def _show_costs(self, thing: str, before: Cost | None, after: Cost) -> None:
+        for figure, _ in FIGURES:
+            if before is None:
+                self.figures.show_cell(thing, figure, wording.NONE, "")
+                continue
+            write = wording.bits if figure == "bits" else wording.count
+            old, new = getattr(before, figure), getattr(after, figure)
+            same = old == new
+            text = write(new) if same else f"{write(old)} → {write(new)}"
+            self.figures.show_cell(thing, figure, text, "" if same else wording.change(old, new))
+
+    def _show_whether_to_run(self) -> None:
+        document = self._document
+        self.compress_button.setEnabled(document.can_compress)
+        reason = "Run the recipe on the network"
+        if document.network is None:
+            reason = "Open a network first"
+        elif not document.idle:
+            reason = "A job is under way"
+        elif document.task is None:
+            reason = "The task is still being read"
+        elif not document.can_compress:
+            reason = "Choose a method for some layer, or switch recovery on"
+        self.compress_button.setToolTip(reason)

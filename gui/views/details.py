@@ -1,0 +1,253 @@
+"""Details of the selected layer: shapes, locks, couplings, weights and singular spectrum."""
+
+from html import escape
+
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtWidgets import QLabel, QPushButton, QStackedLayout, QWidget
+
+from featherweight.engine.layer import Layer, LayerDetails
+from featherweight.engine.recipe import Setting
+from featherweight.gui import wording
+from featherweight.gui.document import Document
+from featherweight.gui.widgets.empty_state import EmptyState
+from featherweight.gui.widgets.facts import Facts
+from featherweight.gui.widgets.histogram_chart import HistogramChart
+from featherweight.gui.widgets.legend import Legend
+from featherweight.gui.widgets.panel import Panel, Section
+from featherweight.gui.widgets.spectrum_chart import SpectrumChart
+from featherweight.gui.widgets.text import label
+
+CHART_HEIGHT = 150
+
+
+class DetailsView(QWidget):
+    """Shows one layer, or the sums of several."""
+
+    def __init__(self, document: Document, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._document = document
+        self.panel = Panel()
+        self.panel.setObjectName("details_panel")
+        self.empty = EmptyState(
+            "layers", "No layer selected", "Select a layer in the table to see what is in it."
+        )
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self.empty)
+        self._stack.addWidget(self.panel)
+        self._build()
+        document.network_changed.connect(self._refresh)
+        document.selection_changed.connect(self._refresh)
+        document.latency_changed.connect(self._refresh)
+        document.methods_changed.connect(self._refresh)
+        document.recipe_changed.connect(self._show_rank)
+        document.details_changed.connect(self._on_details_changed)
+        self._refresh()
+
+    @property
+    def layer(self) -> Layer | None:
+        """The layer whose weights are shown, None where none or several are selected."""
+        selection = self._document.selection
+        return self._document.layers.get(selection[0]) if len(selection) == 1 else None
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        if event.type() == QEvent.Type.PaletteChange:
+            self._refresh()
+        super().changeEvent(event)
+
+    def _build(self) -> None:
+        self.title = label("", "heading", wrap=True)
+        self.title.setObjectName("details_title")
+        self.summary = label("", "muted", wrap=True)
+        self.facts = Facts()
+        head = Section("", line=False)
+        head.title.hide()
+        for piece in (self.title, self.summary, self.facts):
+            head.body.addWidget(piece)
+        self.panel.add(head)
+        self._build_couplings()
+        self._build_weights()
+        self._build_locks()
+
+    def _build_couplings(self) -> None:
+        self.couple_button = QPushButton("Select all")
+        self.couple_button.setProperty("role", "link")
+        self.couple_button.setObjectName("select_coupled_button")
+        self.couple_button.setToolTip("Select this layer and all that lose channels with it")
+        self.couple_button.clicked.connect(self._on_select_coupled)
+        self.couplings = Section("Loses channels together with", self.couple_button)
+        self.coupled_links = QLabel()
+        self.coupled_links.setObjectName("coupled_links")
+        self.coupled_links.setAccessibleName("Coupled layers")
+        self.coupled_links.setWordWrap(True)
+        self.coupled_links.setTextInteractionFlags(
+            Qt.TextInteractionFlag.LinksAccessibleByMouse
+            | Qt.TextInteractionFlag.LinksAccessibleByKeyboard
+        )
+        self.coupled_links.linkActivated.connect(lambda name: self._document.select((name,)))
+        self.couplings.body.addWidget(self.coupled_links)
+        self.panel.add(self.couplings)
+
+    def _build_weights(self) -> None:
+        self.weights = Section("Weights")
+        self.statistics = Facts()
+        self.histogram = HistogramChart()
+        self.histogram.setObjectName("weight_histogram")
+        self.histogram.setAccessibleName("Histogram of the weights")
+        self.spectrum = SpectrumChart()
+        self.spectrum.setObjectName("weight_spectrum")
+        self.spectrum.setAccessibleName("Singular values and the energy they keep")
+        self.spectrum.rank_chosen.connect(self._on_rank_chosen)
+        for chart in (self.histogram, self.spectrum):
+            chart.setFixedHeight(CHART_HEIGHT)
+        self.weights.body.addWidget(self.statistics)
+        self.weights.body.addWidget(self.histogram)
+        self.panel.add(self.weights)
+        self.spectrum_section = Section("Singular spectrum")
+        self.rank_text = label("", wrap=True)
+        self.rank_text.setObjectName("rank_text")
+        self.spectrum_section.body.addWidget(Legend("singular values", "energy kept"))
+        self.spectrum_section.body.addWidget(self.spectrum)
+        self.spectrum_section.body.addWidget(self.rank_text)
+        self.panel.add(self.spectrum_section)
+
+    def _build_locks(self) -> None:
+        self.locks = Section("Locked for")
+        self.lock_facts = Facts()
+        self.lock_facts.setObjectName("lock_reasons")
+        self.locks.body.addWidget(self.lock_facts)
+        self.panel.add(self.locks)
+
+    def _refresh(self) -> None:
+        selection = self._document.selection
+        self._stack.setCurrentWidget(self.panel if selection else self.empty)
+        layer = self.layer
+        for section in (self.couplings, self.weights, self.spectrum_section, self.locks):
+            section.setVisible(False)
+        if layer is not None:
+            self._show_layer(layer)
+        elif selection:
+            self._show_several([self._document.layers[name] for name in selection])
+
+    def _show_several(self, layers: list[Layer]) -> None:
+        self.title.setText(f"{len(layers)} layers")
+        self.summary.setText("Select one of them to see its weights.")
+        macs = sum(layer.macs or 0 for layer in layers)
+        self.facts.show_facts(
+            {
+                "Parameters": self._of_all(sum(layer.parameters for layer in layers), "parameters"),
+                "MACs": self._of_all(macs, "macs"),
+            }
+        )
+
+    def _show_layer(self, layer: Layer) -> None:
+        self.title.setText(layer.name)
+        self.summary.setText(f"{layer.kind}, {layer.summary}" if layer.summary else layer.kind)
+        self.facts.show_facts(self._facts(layer))
+        self.couplings.setVisible(bool(layer.coupled))
+        self.coupled_links.setText(
+            ", ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in layer.coupled)
+        )
+        self.locks.setVisible(bool(layer.locks))
+        titles = {method.name: method.title for method in self._document.methods}
+        self.lock_facts.show_facts(
+            {titles.get(name, name): reason for name, reason in layer.locks.items()}
+        )
+        details = self._document.details.get(layer.name)
+        if details is not None:
+            self._show_details(details)
+        elif layer.weights:
+            self._document.request_details(layer.name)
+
+    def _facts(self, layer: Layer) -> dict[str, str]:
+        latency = ""
+        if layer.latency is not None:
+            latency = f"{wording.figure('latency', layer.latency)}, {layer.latency.basis}"
+            if layer.share is not None:
+                latency += f", {wording.percent(layer.share)} of the sum"
+        macs = "not counted" if layer.macs is None else self._of_all(layer.macs, "macs")
+        return {
+            "Input": wording.shape(layer.input_shape),
+            "Output": wording.shape(layer.output_shape),
+            **{f"{name}": wording.shape(sides) for name, sides in layer.weights.items()},
+            "Parameters": self._of_all(layer.parameters, "parameters"),
+            "MACs": macs,
+            "Latency": latency,
+            "Calls": str(layer.calls) if layer.calls > 1 else "",
+        }
+
+    def _of_all(self, value: int, what: str) -> str:
+        network = self._document.network
+        total = getattr(network, what) if network else 0
+        share = f" ({wording.percent(value / total)})" if total and value else ""
+        return f"{wording.count(value)}{share}"
+
+    def _on_details_changed(self, name: str) -> None:
+        layer = self.layer
+        if layer is not None and layer.name == name:
+            self._show_details(self._document.details[name])
+
+    def _show_details(self, details: LayerDetails) -> None:
+        self.weights.setVisible(True)
+        self.statistics.show_facts(
+            {
+                "Mean ± deviation": f"{details.mean:.4f} ± {details.deviation:.4f}",
+                "Range": f"{details.minimum:.4f} to {details.maximum:.4f}",
+                "Zeros": wording.percent(details.zeros),
+            }
+        )
+        self.histogram.show_counts(details.histogram.edges, details.histogram.counts)
+        self.spectrum_section.setVisible(bool(details.spectrum))
+        if details.spectrum:
+            self.spectrum.show_spectrum(details.spectrum)
+            self._show_rank()
+
+    def _show_rank(self) -> None:
+        layer = self.layer
+        if layer is None or layer.name not in self._document.details:
+            return
+        length = len(self._document.details[layer.name].spectrum)
+        rank = self._rank(self._structure(layer))
+        self.spectrum.show_rank(rank, movable=rank is not None)
+        kept = f"Rank {rank} of {length} keeps {wording.percent(self.spectrum.energy(rank or 0))}"
+        half = self.spectrum.rank_for(0.9)
+        self.rank_text.setText(
+            f"{kept} of the energy."
+            if rank is not None
+            else f"Rank {half} of {length} would keep 90 % of the energy."
+        )
+
+    def _structure(self, layer: Layer) -> Setting | None:
+        return self._document.recipe.choice(layer.name).structure
+
+    def _rank(self, setting: Setting | None) -> int | None:
+        options = self._options_of(setting)
+        if "rank" in options:
+            return int(options["rank"])
+        if "energy" in options:
+            return self.spectrum.rank_for(float(options["energy"]))
+        return None
+
+    def _options_of(self, setting: Setting | None) -> dict[str, bool | int | float | str]:
+        method = self._document.method(setting.method) if setting else None
+        if setting is None or method is None:
+            return {}
+        return {option.name: option.default for option in method.options} | setting.options
+
+    def _on_rank_chosen(self, rank: int) -> None:
+        layer = self.layer
+        setting = self._structure(layer) if layer else None
+        options = self._options_of(setting)
+        if layer is None or setting is None:
+            return
+        if "rank" in options:
+            moved: dict[str, bool | int | float | str] = {"rank": rank}
+        else:
+            moved = {"energy": round(self.spectrum.energy(rank), 3)}
+        self._document.set_choice(
+            (layer.name,), "structure", Setting(setting.method, setting.options | moved)
+        )
+
+    def _on_select_coupled(self) -> None:
+        layer = self.layer
+        if layer is not None:
+            self._document.select((layer.name, *layer.coupled))

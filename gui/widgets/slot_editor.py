@@ -1,0 +1,107 @@
+"""The controls of one slot: which method, and its options."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QStandardItem, QStandardItemModel
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+
+from featherweight.engine.options import MethodDescription, Scalar, Slot
+from featherweight.gui import wording
+from featherweight.gui.widgets.option_form import OptionForm
+from featherweight.gui.widgets.text import label
+
+KEEP = "Keep as it is"
+GAINS = {
+    "file": "Gains: file size only",
+    "file and speed": "Gains: file size and speed",
+}
+
+
+class Offer(NamedTuple):
+    """A method that may be chosen, or the reason why not; a note where only some can take it."""
+
+    method: MethodDescription
+    possible: bool = True
+    reason: str = ""
+
+
+class SlotEditor(QWidget):
+    """Chooses a method for a slot and moves its options; it tells, and is told what to show."""
+
+    method_chosen = Signal(str)
+    option_changed = Signal(str, object)
+
+    def __init__(self, slot: Slot, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.slot: Slot = slot
+        self._offers: tuple[Offer, ...] = ()
+        title = label(wording.SLOT_TITLES[slot], "section")
+        question = label(wording.SLOT_HELP[slot], "muted")
+        self.methods = QComboBox()
+        self.methods.setObjectName(f"slot_{slot}_method")
+        self.methods.setAccessibleName(f"{wording.SLOT_TITLES[slot]}: method")
+        self.methods.setPlaceholderText("several methods")
+        self.methods.activated.connect(self._on_activated)
+        self.advice = label("", "muted", wrap=True)
+        self.gain = label("")
+        self.gain.setObjectName(f"slot_{slot}_gain")
+        self.note = label("", "warning", wrap=True)
+        self.note.setObjectName(f"slot_{slot}_note")
+        self.form = OptionForm(f"option_{slot}")
+        self.form.changed.connect(self.option_changed)
+        top = QHBoxLayout()
+        top.setSpacing(8)
+        top.addWidget(title)
+        top.addWidget(question)
+        top.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.addLayout(top)
+        for piece in (self.methods, self.form, self.advice, self.gain, self.note):
+            layout.addWidget(piece)
+
+    def show_offers(self, offers: tuple[Offer, ...], reason: str = "") -> None:
+        """Offer other methods; `reason` says why there is nothing to choose at all."""
+        possible = any(offer.possible for offer in offers)
+        self.methods.setEnabled(possible)
+        self.methods.setToolTip("" if possible else reason)
+        if offers == self._offers:
+            return
+        self._offers = offers
+        model = QStandardItemModel(self.methods)
+        keep = QStandardItem(KEEP)
+        keep.setData("", Qt.ItemDataRole.UserRole)
+        model.appendRow(keep)
+        for offer in offers:
+            item = QStandardItem(offer.method.title)
+            item.setData(offer.method.name, Qt.ItemDataRole.UserRole)
+            item.setEnabled(offer.possible)
+            item.setToolTip(offer.reason or offer.method.advice)
+            model.appendRow(item)
+        self.methods.setModel(model)
+
+    def show_choice(
+        self, chosen: Sequence[str], values: Mapping[str, Sequence[Scalar]], note: str = ""
+    ) -> None:
+        """Show the methods that the layers have, and the values of their options."""
+        kinds = set(chosen)
+        only = kinds.pop() if len(kinds) == 1 else ""
+        self.methods.setCurrentIndex(self.methods.findData(only) if len(set(chosen)) == 1 else -1)
+        method = next((o.method for o in self._offers if o.method.name == only), None)
+        self.form.show_options(method.options if method else ())
+        self.form.show_values(values)
+        self.form.setVisible(method is not None and bool(method.options))
+        self.advice.setText(method.advice if method else "")
+        self.advice.setVisible(method is not None)
+        self.gain.setText(GAINS[method.gain] if method else "")
+        self.gain.setProperty("role", "good" if method and "speed" in method.gain else "plain")
+        self.gain.setVisible(method is not None)
+        self.gain.style().polish(self.gain)
+        self.note.setText(note)
+        self.note.setVisible(bool(note))
+
+    def _on_activated(self, place: int) -> None:
+        self.method_chosen.emit(self.methods.itemData(place))
