@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
     """Open the window on the demo or a file; without a display do the demo in the terminal."""
     if not has_display():
         print("There is no display here (DISPLAY and WAYLAND_DISPLAY are empty), so this is the")
-        print("demo in the terminal. For the window, run the same command on a desktop.\n")
+        print("demo in the terminal. For the window, run it on a desktop.\n", flush=True)
         return tool(PYTHON, "-m", "featherweight", "demo", *arguments)
     install_libraries(display=True)
     return tool(PYTHON, "-m", "featherweight", "window", *(arguments or ["--demo"]))
