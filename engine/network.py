@@ -154,11 +154,14 @@ def _captured(module: nn.Module, example: Inputs) -> tuple[fx.GraphModule, bool]
     batched = all(tensor.ndim > 0 for tensor in example)
     single = batched and all(tensor.shape[0] == 1 for tensor in example)
     wide = tuple(torch.cat([tensor, tensor]) for tensor in example) if single else example
-    program = _exported(module, wide, free=batched)
-    free = _batch_is_free(program)
-    if single and not free:
-        program = _exported(module, example, free=False)
-    return lift(program), free
+    try:
+        program = _exported(module, wide, free=batched)
+        if not single or _batch_is_free(program):
+            return lift(program), _batch_is_free(program)
+    except UnliftableError:
+        if not single:
+            raise
+    return lift(_exported(module, example, free=False)), False
 
 
 def _exported(module: nn.Module, example: Inputs, free: bool) -> ExportedProgram:
