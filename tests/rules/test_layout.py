@@ -1,6 +1,9 @@
 """Where things lie and what they are called."""
 
 import ast
+import re
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -105,3 +108,17 @@ def test_that_every_file_of_a_slot_defines_exactly_one_method(trees: dict[str, a
     }
     assert counts
     assert {path: count for path, count in counts.items() if count != 1} == {}
+
+
+def test_that_the_readme_shows_only_options_that_the_command_line_has(root: Path) -> None:
+    lines = (root / "README.md").read_text(encoding="utf-8").splitlines()
+    shown = [line.split() for line in lines if re.match(r"featherweight [a-z]+ ", line)]
+    assert shown
+    for _, verb, *words in shown:
+        told = subprocess.run(
+            [sys.executable, "-m", "featherweight", verb, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--\w+", told))
