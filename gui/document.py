@@ -106,7 +106,6 @@ class Document(QObject):
         self._client.received.connect(self.receive)
         self._client.died.connect(self._on_died)
 
-    # Opening.
     @property
     def busy(self) -> str:
         """What is being read just now, empty for nothing."""
@@ -143,7 +142,6 @@ class Document(QObject):
         if not self.busy:
             self._opening.set_task(task)
 
-    # Choosing.
     @property
     def recipe(self) -> Recipe:
         """What to do with every layer."""
@@ -198,7 +196,6 @@ class Document(QObject):
         """Return the description of a method."""
         return self._editor.method(name)
 
-    # Asking.
     def measure_latency(self) -> None:
         """Time every layer; answered by `latency_changed`."""
         if self.network is not None:
@@ -211,7 +208,6 @@ class Document(QObject):
         elif layer in self.layers:
             self._describing.ask(DescribeLayer(id=0, layer=layer))
 
-    # Running.
     @property
     def job(self) -> Job | None:
         """The job that runs, or the last one."""
@@ -260,7 +256,6 @@ class Document(QObject):
             full = str(self.results_folder / archive) if archive else ""
             self._runs.export(full, form, path)
 
-    # Keeping.
     @property
     def path(self) -> Path | None:
         """Where the project is kept; None until there is something to keep."""
@@ -293,6 +288,11 @@ class Document(QObject):
             self._refuse("The run writes to the present project; save it elsewhere when it ends.")
         else:
             self._keeper.move(path)
+
+    def close(self) -> None:
+        """Keep everything; a run that is under way can be resumed when the project is opened."""
+        self._runs.lose_engine()
+        self._keeper.save()
 
     def receive(self, event: AnyEvent) -> None:
         """Take an event of the engine."""

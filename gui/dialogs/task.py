@@ -1,5 +1,6 @@
 """Which data tells how good the network is."""
 
+from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import Qt
@@ -50,6 +51,10 @@ class TaskDialog(QDialog):
         kind: Literal["classification", "fidelity"]
         kind = "classification" if self._labelled.isChecked() else "fidelity"
         return TaskSource(kind=kind, data=self._data.text().strip())
+
+    def offer(self, path: Path) -> None:
+        """Fill in a file or folder."""
+        self._data.setText(str(path))
 
     def _build(self) -> None:
         file, folder = QPushButton("File…"), QPushButton("Folder…")

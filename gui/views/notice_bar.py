@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QColor, QGuiApplication, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -16,6 +16,8 @@ from PySide6.QtWidgets import (
 
 from featherweight.gui import icons, theme
 from featherweight.gui.widgets.text import label
+
+EDGE = 3
 
 
 class NoticeBar(QFrame):
@@ -47,7 +49,7 @@ class NoticeBar(QFrame):
         layout.setContentsMargins(16, 6, 12, 6)
         layout.addLayout(line)
         layout.addWidget(self._details)
-        self._paint()
+        self._draw_sign()
         self.clear()
 
     @property
@@ -79,8 +81,15 @@ class NoticeBar(QFrame):
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         if event.type() == QEvent.Type.PaletteChange:
-            self._paint()
+            self._draw_sign()
         super().changeEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002
+        shades = theme.colours()
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(shades.raised))
+        painter.fillRect(0, 0, EDGE, self.height(), QColor(shades.warning))
+        painter.fillRect(0, self.height() - 1, self.width(), 1, QColor(shades.line))
 
     def _button(self, name: str, text: str, said: str, act: Callable[[], None]) -> QPushButton:
         button = QPushButton(text)
@@ -104,11 +113,5 @@ class NoticeBar(QFrame):
     def _on_copy(self) -> None:
         QGuiApplication.clipboard().setText(f"{self._text.text()}\n\n{self._details.toPlainText()}")
 
-    def _paint(self) -> None:
-        shades = theme.colours()
-        self._sign.setPixmap(icons.pixmap("warning", 16, shades.warning))
-        self.setStyleSheet(
-            f"#notice_bar {{ background: {shades.raised};"
-            f" border: none; border-left: 3px solid {shades.warning};"
-            f" border-bottom: 1px solid {shades.line}; }}"
-        )
+    def _draw_sign(self) -> None:
+        self._sign.setPixmap(icons.pixmap("warning", 16, theme.colours().warning))

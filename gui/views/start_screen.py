@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QAction
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QSize, Qt, Signal
+from PySide6.QtGui import QAction, QColor, QPainter
 from PySide6.QtWidgets import (
+    QApplication,
     QFrame,
     QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QVBoxLayout,
     QWidget,
 )
@@ -22,9 +26,13 @@ from featherweight.gui.widgets.text import label
 
 FORMATS = "PyTorch (.pt, .pth), .pt2, ONNX, safetensors, or a Featherweight project"
 
+PATH = int(Qt.ItemDataRole.UserRole)
+PLACE = PATH + 1
+SHOWN = 5
+
 
 class StartScreen(QWidget):
-    """Two ways in, the recent files, and what the engine is doing meanwhile."""
+    """Two ways in, and the recent files."""
 
     chosen = Signal(Path)  # a recent file
 
@@ -35,8 +43,6 @@ class StartScreen(QWidget):
         self._settings = settings
         self._mark = QLabel()
         self._mark.setPixmap(icons.application_icon().pixmap(QSize(56, 56)))
-        self._state = label("", "muted")
-        self._state.setObjectName("start_state")
         self._recent = self._build_recent()
         self._pictures: list[tuple[QLabel, str]] = []
         cards = QHBoxLayout()
@@ -55,9 +61,8 @@ class StartScreen(QWidget):
         inner.addLayout(cards)
         inner.addSpacing(8)
         inner.addWidget(self._recent_title)
-        inner.addWidget(self._recent)
+        inner.addWidget(self._recent_card)
         inner.addStretch(3)
-        inner.addWidget(self._state, 0, Qt.AlignmentFlag.AlignHCenter)
         row = QHBoxLayout(self)
         row.addStretch(1)
         row.addWidget(column, 20)
@@ -68,19 +73,16 @@ class StartScreen(QWidget):
         """Read the recent files again."""
         self._recent.clear()
         for path in self._settings.recent:
-            item = QListWidgetItem(f"{path.name.removesuffix(SUFFIX)}\n{_kind(path)}")
-            item.setData(Qt.ItemDataRole.UserRole, str(path))
+            item = QListWidgetItem(path.name.removesuffix(SUFFIX))
+            item.setData(PATH, str(path))
+            item.setData(PLACE, _kind(path))
             item.setToolTip(str(path))
             self._recent.addItem(item)
         filled = self._recent.count() > 0
-        self._recent.setVisible(filled)
+        self._recent_card.setVisible(filled)
         self._recent_title.setVisible(filled)
-        rows = min(self._recent.count(), 5)
-        self._recent.setFixedHeight(rows * max(self._recent.sizeHintForRow(0), 40) + 4)
-
-    def show_state(self, text: str) -> None:
-        """Say what the engine is doing."""
-        self._state.setText(text)
+        rows = min(self._recent.count(), SHOWN)
+        self._recent.setFixedHeight(rows * max(self._recent.sizeHintForRow(0), 1))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         if event.type() == QEvent.Type.PaletteChange:
@@ -117,7 +119,9 @@ class StartScreen(QWidget):
         layout.setSpacing(8)
         layout.addWidget(picture)
         layout.addWidget(label(title, "heading"))
-        layout.addWidget(label(text, "muted", wrap=True), 1)
+        said = label(text, "muted", wrap=True)
+        said.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(said, 1)
         layout.addSpacing(4)
         layout.addWidget(button, 0, Qt.AlignmentFlag.AlignLeft)
         return card
@@ -128,12 +132,48 @@ class StartScreen(QWidget):
         made.setObjectName("recent_files")
         made.setAccessibleName("Recent files")
         made.setFrameShape(QFrame.Shape.NoFrame)
+        made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        made.setItemDelegate(RecentDelegate(made))
+        self._recent_card = QFrame()
+        self._recent_card.setProperty("role", "card")
+        padding = QVBoxLayout(self._recent_card)
+        padding.setContentsMargins(6, 6, 6, 6)
+        padding.addWidget(made)
         made.itemActivated.connect(self._on_activated)
         made.itemClicked.connect(self._on_activated)
         return made
 
     def _on_activated(self, item: QListWidgetItem) -> None:
-        self.chosen.emit(Path(item.data(Qt.ItemDataRole.UserRole)))
+        self.chosen.emit(Path(item.data(PATH)))
+
+
+class RecentDelegate(QStyledItemDelegate):
+    """Draws the name of a file, and below it, muted, where it lies."""
+
+    def sizeHint(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> QSize:
+        width = super().sizeHint(option, index).width()
+        return QSize(width, 2 * QApplication.fontMetrics().height() + 14)
+
+    def paint(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        self.initStyleOption(option, index)
+        name, option.text = option.text, ""
+        option.widget.style().drawControl(
+            QStyle.ControlElement.CE_ItemViewItem, option, painter, option.widget
+        )
+        box = option.rect.adjusted(10, 6, -10, -6)
+        shades, metrics = theme.colours(), option.fontMetrics
+        place = metrics.elidedText(index.data(PLACE), Qt.TextElideMode.ElideMiddle, box.width())
+        painter.setPen(QColor(shades.text))
+        painter.drawText(box, Qt.AlignmentFlag.AlignTop, name)
+        painter.setPen(QColor(shades.muted))
+        painter.drawText(box, Qt.AlignmentFlag.AlignBottom, place)
 
 
 def _kind(path: Path) -> str:

@@ -1,0 +1,177 @@
+"""What each action does, and when it can be done."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+import featherweight
+from featherweight.engine.events import Source, TrustNeeded
+from featherweight.gui.actions import Actions
+from featherweight.gui.dialogs.about import AboutDialog, ShortcutsDialog
+from featherweight.gui.dialogs.open_network import OpenNetworkDialog
+from featherweight.gui.dialogs.task import TaskDialog
+from featherweight.gui.dialogs.trust import TrustDialog
+from featherweight.gui.document import Document
+from featherweight.gui.engine_client import EngineClient
+from featherweight.gui.project_file import SUFFIX
+
+RECIPES = (".yaml", ".yml", ".json")
+DATA = (".npz", ".gz")
+OPENED = (
+    "Networks and projects (*.pt *.pth *.bin *.pt2 *.onnx *.safetensors *.featherweight);;"
+    "Recipes (*.yaml *.yml *.json);;All files (*)"
+)
+NO_CHOICE = "Choose a method for at least one layer first"
+
+
+class WindowActions(QObject):
+    """Connects the actions with the document; what asks something opens a dialog on the window."""
+
+    def __init__(
+        self, actions: Actions, document: Document, client: EngineClient, window: QWidget
+    ) -> None:
+        super().__init__(window)
+        self._actions = actions
+        self._document = document
+        self._client = client
+        self._window = window
+        self._connect()
+        for changed in (
+            document.network_changed,
+            document.task_changed,
+            document.recipe_changed,
+            document.selection_changed,
+            document.job_changed,
+            document.results_changed,
+            document.busy_changed,
+        ):
+            changed.connect(self.refresh)
+        document.trust_needed.connect(self._ask_trust)
+        self.refresh()
+
+    def _connect(self) -> None:
+        document = self._document
+        for name, act in {
+            "open": self.choose_file,
+            "open_demo": document.open_demo,
+            "choose_data": self.choose_data,
+            "load_recipe": self._load_recipe,
+            "save_recipe": self._save_recipe,
+            "save_as": self._save_as,
+            "export": self.export_latest,
+            "undo": document.undo_stack.undo,
+            "redo": document.undo_stack.redo,
+            "clear_selected": lambda: document.clear_choices(document.selection),
+            "clear_all": document.clear_choices,
+            "compress": document.compress,
+            "cancel": document.cancel,
+            "resume": document.resume,
+            "measure_latency": document.measure_latency,
+            "restart_engine": self._client.restart,
+            "quit": self._window.close,
+            "shortcuts": lambda: ShortcutsDialog(self._actions.all(), self._window).open(),
+            "about": lambda: AboutDialog(featherweight.__version__, self._window).open(),
+        }.items():
+            self._actions[name].triggered.connect(lambda _=False, act=act: act())
+        document.undo_stack.undoTextChanged.connect(self.refresh)
+        document.undo_stack.indexChanged.connect(self.refresh)
+
+    def refresh(self) -> None:
+        """Enable what can be done now, and say why Compress cannot."""
+        document, stack = self._document, self._document.undo_stack
+        opened, job = document.network is not None, document.job
+        chosen = document.recipe.layers
+        for name, possible in {
+            "choose_data": opened and document.idle,
+            "load_recipe": opened,
+            "save_recipe": opened,
+            "save_as": document.idle,
+            "export": document.idle,
+            "start_screen": opened,
+            "undo": stack.canUndo(),
+            "redo": stack.canRedo(),
+            "clear_selected": any(name in chosen for name in document.selection),
+            "clear_all": bool(chosen),
+            "compress": document.can_compress,
+            "cancel": job is not None and job.state == "running",
+            "resume": document.can_resume,
+            "measure_latency": document.idle,
+        }.items():
+            self._actions[name].setEnabled(possible)
+        self._actions["undo"].setText(f"&Undo {stack.undoText()}".rstrip())
+        self._actions["redo"].setText(f"&Redo {stack.redoText()}".rstrip())
+        compress = self._actions["compress"]
+        blocked = document.idle and not chosen and document.recipe.recovery is None
+        compress.setToolTip(
+            NO_CHOICE if blocked else f"{compress.statusTip()} ({compress.shortcut().toString()})"
+        )
+
+    def open_path(self, path: Path) -> None:
+        """Open whatever a file is: a project, a recipe or data for the open network, a network."""
+        if path.suffix == SUFFIX:
+            self._document.open_project(path)
+        elif path.suffix in RECIPES and self._document.network is not None:
+            self._document.load_recipe(path)
+        elif self._document.idle and (path.suffix in DATA or path.is_dir()):
+            self.choose_data(path)
+        elif path.suffix == ".safetensors":
+            self.describe(Source(path=str(path)), "It holds weights and not the network itself.")
+        else:
+            self._document.open(Source(path=str(path)))
+
+    def describe(self, source: Source, reason: str) -> None:
+        """Ask what a file of weights does not tell, then open it."""
+        dialog = OpenNetworkDialog(source, reason, self._window)
+        dialog.accepted.connect(lambda: self._document.open(dialog.source))
+        dialog.open()
+
+    def choose_file(self) -> None:
+        """Ask for a file and open it."""
+        self._choose("Open", OPENED, self.open_path)
+
+    def choose_data(self, path: Path | None = None) -> None:
+        """Ask for the task's data."""
+        task = self._document.task
+        dialog = TaskDialog(task.source if task else None, self._window)
+        if path is not None:
+            dialog.offer(path)
+        dialog.accepted.connect(lambda: self._document.set_task(dialog.task))
+        dialog.open()
+
+    def export_latest(self) -> None:
+        """Ask how to export the newest result, or the network itself where there is none."""
+        from featherweight.gui.dialogs.export import ExportDialog
+
+        results = self._document.results
+        archive = results[-1].archive if results else ""
+        ExportDialog(self._document, archive, self._window).open()
+
+    def _ask_trust(self, needed: TrustNeeded) -> None:
+        dialog = TrustDialog(needed, self._window)
+        dialog.accepted.connect(lambda: self._document.allow(needed))
+        dialog.rejected.connect(lambda: self._document.refuse(needed))
+        dialog.open()
+
+    def _load_recipe(self) -> None:
+        self._choose("Load recipe", "Recipes (*.yaml *.yml *.json)", self._document.load_recipe)
+
+    def _save_recipe(self) -> None:
+        self._choose("Save recipe", "Recipes (*.yaml)", self._document.save_recipe, ".yaml")
+
+    def _save_as(self) -> None:
+        kinds = f"Projects (*{SUFFIX})"
+        self._choose("Save project as", kinds, self._document.save_as, SUFFIX)
+
+    def _choose(
+        self, title: str, kinds: str, act: Callable[[Path], None], suffix: str = ""
+    ) -> None:
+        dialog = QFileDialog(self._window, title, "", kinds)
+        if suffix:
+            dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+            dialog.setDefaultSuffix(suffix.lstrip("."))
+            dialog.selectFile(Path(self._document.name).stem)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(lambda path: act(Path(path)))
+        dialog.open()
