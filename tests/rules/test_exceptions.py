@@ -5,7 +5,7 @@ import re
 
 IGNORES = 10
 # The two boundaries: whatever goes wrong in a job becomes Failed, in the window a report.
-BOUNDARIES = {"engine/worker.py", "gui/app.py"}
+BOUNDARIES = {"engine/worker.py", "gui/crash_report.py"}
 BROAD = {"Exception", "BaseException"}
 
 
