@@ -77,13 +77,15 @@ def main() -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """Open the window on the demo or a file; without a display do the demo in the terminal."""
-    if not has_display():
+    """Open the window on the demo or a file; without a display do the same in the terminal."""
+    if has_display():
+        install_libraries(display=True)
+        verb = ("window", *(arguments or ["--demo"]))
+    else:
         print("There is no display here (DISPLAY and WAYLAND_DISPLAY are empty), so this is the")
-        print("demo in the terminal. For the window, run it on a desktop.\n", flush=True)
-        return tool(PYTHON, "-m", "featherweight", "demo", *arguments)
-    install_libraries(display=True)
-    return tool(PYTHON, "-m", "featherweight", "window", *(arguments or ["--demo"]))
+        print("same in the terminal. For the window, run it on a desktop.\n", flush=True)
+        verb = ("inspect", *arguments) if arguments else ("demo",)
+    return tool(PYTHON, "-m", "featherweight", *verb, folder=Path.cwd())
 
 
 def check(arguments: list[str]) -> int:
@@ -116,11 +118,16 @@ def pytest(*arguments: str) -> int:
     return tool("pytest", *arguments, settings=settings)
 
 
-def tool(command: str | Path, *arguments: str, settings: dict[str, str] | None = None) -> int:
-    """Run a program of the virtual environment in the root; returns its exit status."""
+def tool(
+    command: str | Path,
+    *arguments: str,
+    folder: Path = ROOT,
+    settings: dict[str, str] | None = None,
+) -> int:
+    """Run a program of the virtual environment in a folder; returns its exit status."""
     environment = {**os.environ, "VIRTUAL_ENV": str(VENV), **(settings or {})}
     return subprocess.run(
-        [SCRIPTS / command, *arguments], cwd=ROOT, env=environment, check=False
+        [SCRIPTS / command, *arguments], cwd=folder, env=environment, check=False
     ).returncode
 
 
