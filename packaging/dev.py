@@ -82,8 +82,10 @@ def run(arguments: list[str]) -> int:
         install_libraries(display=True)
         verb = ("window", *(arguments or ["--demo"]))
     else:
-        print("There is no display here (DISPLAY and WAYLAND_DISPLAY are empty), so this is the")
-        print("same in the terminal. For the window, run it on a desktop.\n", flush=True)
+        print(
+            "There is no display here (DISPLAY and WAYLAND_DISPLAY are empty): the terminal does."
+        )
+        print("For the window, run the same command on a desktop or through ssh -X.\n", flush=True)
         verb = ("inspect", *arguments) if arguments else ("demo",)
     return tool(PYTHON, "-m", "featherweight", *verb, folder=Path.cwd())
 
