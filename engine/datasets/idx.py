@@ -7,10 +7,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
+from featherweight.engine.datasets.normalization import channels_of, folder_normalization
+from featherweight.engine.datasets.samples import (
+    Dataset,
+    Inputs,
+    Samples,
+    TensorSamples,
+    fitted,
+    labels_of,
+    split,
+)
 from featherweight.engine.errors import UserError
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+IMAGES, LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
 Array = npt.NDArray[Any]
 
 
@@ -39,3 +51,40 @@ def read_idx(path: Path) -> Array:
             "Copy or download it again.",
         )
     return np.frombuffer(data, type_, offset=start).reshape(shape).astype(type_.newbyteorder("="))
+
+
+def matches(path: Path) -> bool:
+    """Say whether the path is a folder of this format."""
+    return path.is_dir() and idx_file(path, IMAGES.format("train")) is not None
+
+
+def read(path: Path, example: Inputs) -> Dataset:
+    """Read the folder for a network with such inputs; without t10k files it is split.
+
+    Raises UserError naming the file where it is damaged or does not fit.
+    """
+    normalize = folder_normalization(path, channels_of(example[0]))
+    train = _part(path, "train", example)
+    recovery: Samples = TensorSamples(*train, normalize)
+    largest = int(train[1].max())
+    if idx_file(path, IMAGES.format("t10k")) is None:
+        recovery, measure = split(recovery, str(path))
+    else:
+        test = _part(path, "t10k", example)
+        largest = max(largest, int(test[1].max()))
+        measure = TensorSamples(*test, normalize)
+    return Dataset(recovery, measure, labelled=True, largest_label=largest)
+
+
+def _part(folder: Path, part: str, example: Inputs) -> tuple[Inputs, Tensor]:
+    found = []
+    for name in (IMAGES.format(part), LABELS.format(part)):
+        path = idx_file(folder, name)
+        if path is None:
+            raise UserError(f"{folder} has no {name}.", "Put it beside the other IDX files.")
+        found.append((path, read_idx(path)))
+    (images_path, images), (labels_path, labels) = found
+    if not len(images):
+        raise UserError(f"{images_path} holds no samples.")
+    fitting = fitted(images, example[0], str(images_path))
+    return (fitting,), labels_of(labels, len(images), str(labels_path))

@@ -1,0 +1,111 @@
+"""`.npz` files: arrays of samples and labels under one of three sets of names."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from featherweight.engine.datasets.normalization import (
+    Normalization,
+    channels_of,
+    normalization,
+)
+from featherweight.engine.datasets.samples import (
+    Dataset,
+    Inputs,
+    TensorSamples,
+    fitted,
+    labels_of,
+    split,
+)
+from featherweight.engine.errors import UserError
+
+Arrays = dict[str, npt.NDArray[Any]]
+# Samples and labels to recover on, then to measure on.
+PAIRS = (
+    (("recovery_images", "recovery_labels"), ("measure_images", "measure_labels")),
+    (("x_train", "y_train"), ("x_test", "y_test")),
+)
+WHOLE = ("images", "labels")
+
+
+def matches(path: Path) -> bool:
+    """Say whether the path is a file of this format."""
+    return path.suffix == ".npz" and path.is_file()
+
+
+def read(path: Path, example: Inputs) -> Dataset:
+    """Read the file for a network with such inputs.
+
+    Names: `recovery_images`, `recovery_labels`, `measure_images`, `measure_labels`; or `x_train`,
+    `y_train`, `x_test`, `y_test`; or `images`, `labels`, which are split. Labels may be missing;
+    `mean` and `deviation` may be there. Raises UserError naming the file and the key.
+    """
+    arrays = _arrays(path)
+    normalize = _normalization(path, arrays, example[0])
+    for recovery, measure in PAIRS:
+        if recovery[0] in arrays and measure[0] in arrays:
+            sets = [
+                _samples(path, arrays, keys, example, normalize) for keys in (recovery, measure)
+            ]
+            return _dataset(path, sets, *sets)
+    if WHOLE[0] not in arrays:
+        raise UserError(
+            f"{path} holds {', '.join(arrays) or 'nothing'}, which says nothing of samples.",
+            "Name the arrays recovery_images, recovery_labels, measure_images, measure_labels, "
+            "or images and labels.",
+        )
+    samples = _samples(path, arrays, WHOLE, example, normalize)
+    return _dataset(path, [samples], *split(samples, str(path)))
+
+
+def _arrays(path: Path) -> Arrays:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} cannot be read: {error}.", "Write it with numpy.savez, without Python objects."
+        ) from error
+
+
+def _normalization(path: Path, arrays: Arrays, example: Tensor) -> Normalization | None:
+    if "mean" not in arrays and "deviation" not in arrays:
+        return None
+    mean, deviation = arrays.get("mean", 0.0), arrays.get("deviation", 1.0)
+    return normalization(mean, deviation, channels_of(example), str(path))
+
+
+def _samples(
+    path: Path,
+    arrays: Arrays,
+    keys: tuple[str, str],
+    example: Inputs,
+    normalize: Normalization | None,
+) -> TensorSamples:
+    where = f"{path}: {keys[0]}"
+    if len(example) > 1:
+        raise UserError(
+            f"{path} holds one array of samples, and the network takes {len(example)} inputs.",
+            "Give the data as a Python file made from the template.",
+        )
+    images = arrays[keys[0]]
+    if images.ndim == 0 or not len(images):
+        raise UserError(f"{where} holds no samples.")
+    labels = arrays.get(keys[1])
+    return TensorSamples(
+        (fitted(images, example[0], where),),
+        None if labels is None else labels_of(labels, len(images), f"{path}: {keys[1]}"),
+        normalize,
+    )
+
+
+def _dataset(path: Path, sets: list[TensorSamples], recovery: Any, measure: Any) -> Dataset:
+    labels = [samples.labels for samples in sets if samples.labels is not None]
+    if len(labels) not in (0, len(sets)):
+        raise UserError(f"{path} has labels for only one of its two sets.", "Add the other ones.")
+    largest = max((int(values.max()) for values in labels), default=None)
+    return Dataset(recovery, measure, bool(labels), largest)

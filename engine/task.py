@@ -1,0 +1,303 @@
+"""A task: what a network is for. Data to recover and to measure on, the metrics and the loss."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featherweight.engine.datasets.formats import read_dataset
+from featherweight.engine.datasets.samples import Dataset, Indices, Inputs, Samples
+from featherweight.engine.errors import UserError
+from featherweight.engine.events import TaskSource, TaskSummary
+from featherweight.engine.figures import Figure
+from featherweight.engine.network import Network
+
+Outputs = tuple[Tensor, ...]
+Run = Callable[..., Outputs]
+LARGEST_BATCH = 128
+ELEMENTS_OF_A_BATCH = 4 * 1024 * 1024
+# Differences below the rounding of float32 cannot be told from none.
+ROUNDING = 2.0**-24
+
+
+def unchecked() -> None:
+    """Never stop."""
+
+
+@dataclass
+class Task:
+    """Data with a metric and a loss for one network.
+
+    A `classification` compares the first output, (N, classes), with labels. `fidelity` compares
+    all outputs with those of `reference`, the network before compression. `probabilities` says
+    that the outputs are probabilities already. Batches always come in the same order.
+    """
+
+    source: TaskSource
+    kind: Literal["classification", "fidelity"]
+    dataset: Dataset
+    reference: Network
+    classes: int = 0
+    probabilities: bool = False
+    has_labels: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        output = _example_outputs(self.reference)[0]
+        self.has_labels = output.ndim >= 2 and output.shape[_class_axis(output)] > 1
+
+    @property
+    def recovery(self) -> Samples:
+        """The samples to train on."""
+        return self.dataset.recovery
+
+    @property
+    def measure(self) -> Samples:
+        """The samples to measure on."""
+        return self.dataset.measure
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The only batch size that the network takes; None where it takes any."""
+        return None if self.reference.dynamic_batch else len(self.reference.example[0])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the figures that `evaluate` gives."""
+        if self.kind == "classification":
+            return ("top1", "top5", "loss") if self.classes > 5 else ("top1", "loss")
+        return ("agreement", "snr", "relative_error")[0 if self.has_labels else 1 :]
+
+    def summary(self) -> TaskSummary:
+        """Return what a front end shows of the task."""
+        return TaskSummary(
+            source=self.source,
+            recovery_samples=len(self.recovery),
+            measure_samples=len(self.measure),
+            classes=self.classes,
+            metrics=self.metrics,
+        )
+
+    def batch(self, samples: Samples, indices: Indices) -> tuple[Inputs, Outputs]:
+        """Return inputs and what the loss compares with: labels (N,), or the reference's outputs.
+
+        Raises UserError where a sample cannot be read or its label has no output.
+        """
+        inputs, labels = samples.batch(indices)
+        if self.kind == "fidelity":
+            with _evaluating(self.reference) as run:
+                return inputs, self._run(run, inputs)
+        if labels is None or int(labels.max()) >= self.classes:
+            shown = "no label" if labels is None else f"the label {int(labels.max())}"
+            raise UserError(
+                f"{self.source.data}: a sample has {shown}, and the network "
+                f"{self.classes} outputs.",
+                "Give every sample a label below the number of outputs.",
+            )
+        return inputs, (labels,)
+
+    def loss(self, outputs: Outputs, targets: Outputs) -> Tensor:
+        """Return the loss: cross entropy, or the squared error relative to the reference."""
+        if self.kind == "classification":
+            if self.probabilities:
+                return functional.nll_loss(outputs[0].clamp_min(1e-12).log(), targets[0])
+            return functional.cross_entropy(outputs[0], targets[0])
+        error = sum(((output - target) ** 2).sum() for output, target in _floats(outputs, targets))
+        power = sum((target**2).sum() for _, target in _floats(outputs, targets))
+        return torch.as_tensor(error) / torch.as_tensor(power).clamp_min(1e-12)
+
+    def evaluate(
+        self,
+        run: Run | Network,
+        check: Callable[[], None] = unchecked,
+        limit: int | None = None,
+    ) -> dict[str, Figure]:
+        """Measure a network, or anything that gives its outputs, on (the first `limit`) samples.
+
+        `top1`, `top5` and `agreement` are in %, `snr` in dB (at most 144.5, the rounding of
+        float32), `relative_error` is the largest error over the largest output. Calls `check`
+        before every batch. Raises UserError where an output is not finite.
+        """
+        return self._scored(run, check, limit).figures()
+
+    def _scored(self, run: Run | Network, check: Callable[[], None], limit: int | None) -> "_Score":
+        score = _Score(self)
+        with _evaluating(run) as outputs_of:
+            for indices in self._indices(limit):
+                check()
+                inputs, targets = self.batch(self.measure, indices)
+                outputs = self._run(outputs_of, inputs)
+                if not all(bool(output.isfinite().all()) for output in outputs):
+                    raise UserError(
+                        "The network gives numbers that are not finite.",
+                        "Choose milder methods for its layers or a lower learning rate.",
+                    )
+                score.add(outputs, targets)
+        return score
+
+    def standing(
+        self, run: Run | Network, check: Callable[[], None] = unchecked, limit: int | None = None
+    ) -> tuple[float, float]:
+        """Return the loss and the accuracy (0 to 1) for a chart of training.
+
+        The accuracy is top-1 or the agreement of labels; for outputs without classes it is the
+        share of the reference's power that is reproduced.
+        """
+        score = self._scored(run, check, limit)
+        if self.kind == "classification" or self.has_labels:
+            accuracy = score.top1 / max(score.count, 1)
+        else:
+            accuracy = max(0.0, 1 - score.error / max(score.power, 1e-12))
+        if self.kind == "classification":
+            return score.loss / max(score.count, 1), accuracy
+        return score.error / max(score.power, 1e-12), accuracy
+
+    def labels(
+        self,
+        run: Run | Network,
+        check: Callable[[], None] = unchecked,
+        limit: int | None = None,
+    ) -> npt.NDArray[np.int64]:
+        """Return the label that a network gives every sample to measure on (largest output)."""
+        found = []
+        with _evaluating(run) as outputs_of:
+            for indices in self._indices(limit):
+                check()
+                inputs, _ = self.measure.batch(indices)
+                found.append(_labels(self._run(outputs_of, inputs)[0]).numpy())
+        return np.concatenate(found)
+
+    def _indices(self, limit: int | None) -> Iterator[range]:
+        count = len(self.measure) if limit is None else min(limit, len(self.measure))
+        elements = sum(tensor[:1].numel() for tensor in self.reference.example)
+        size = max(1, min(LARGEST_BATCH, ELEMENTS_OF_A_BATCH // max(elements, 1)))
+        size = self.fixed_batch or size
+        for start in range(0, count, size):
+            yield range(start, min(start + size, count))
+
+    def _run(self, run: Run, inputs: Inputs) -> Outputs:
+        """Run a batch; where the network has a fixed one, fill it up and cut the outputs again."""
+        count, fixed = len(inputs[0]), self.fixed_batch
+        if fixed is None or count == fixed:
+            return run(*inputs)
+        filled = [torch.cat([t, t[-1:].expand(fixed - count, *t.shape[1:])]) for t in inputs]
+        return tuple(output[:count] for output in run(*filled))
+
+
+def read_task(source: TaskSource, network: Network) -> Task:
+    """Read the data and check that it fits the network.
+
+    Without data, or without labels, the task is `fidelity`. Raises UserError naming the file and
+    the place where the data does not fit, TrustNeededError for a Python file not allowed yet.
+    """
+    dataset = read_dataset(source, network)
+    if source.kind == "fidelity" or not dataset.labelled:
+        return Task(source, "fidelity", dataset, network)
+    output = _example_outputs(network)[0]
+    if output.ndim != 2:
+        shape = "×".join(map(str, output.shape[1:])) or "one number"
+        raise UserError(
+            f"{source.data} has labels, but the network gives {shape} for a sample.",
+            "Choose the task fidelity: compare with the original network.",
+        )
+    classes = output.shape[1]
+    if dataset.largest_label is not None and dataset.largest_label >= classes:
+        raise UserError(
+            f"{source.data} has the label {dataset.largest_label}, "
+            f"and the network has {classes} outputs.",
+            "Give labels below the number of outputs.",
+        )
+    ones = torch.ones(len(output))
+    sure = bool((output >= 0).all()) and torch.allclose(output.sum(1), ones, atol=1e-4)
+    return Task(source, "classification", dataset, network, classes, probabilities=sure)
+
+
+class _Score:
+    """Sums over batches, in float64."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.count = self.top1 = self.top5 = 0
+        self.loss = self.error = self.power = self.largest_error = self.largest = 0.0
+
+    def add(self, outputs: Outputs, targets: Outputs) -> None:
+        if self.task.kind == "classification":
+            self._add_labels(outputs, targets[0])
+        else:
+            self._add_outputs(outputs, targets)
+
+    def _add_labels(self, outputs: Outputs, labels: Tensor) -> None:
+        best = outputs[0].topk(min(5, self.task.classes), dim=1).indices == labels[:, None]
+        self.count += len(labels)
+        self.top1 += int(best[:, 0].sum())
+        self.top5 += int(best.any(1).sum())
+        self.loss += float(self.task.loss(outputs, (labels,))) * len(labels)
+
+    def _add_outputs(self, outputs: Outputs, targets: Outputs) -> None:
+        for output, target in _floats(outputs, targets):
+            error, exact = (output.double() - target.double()).abs(), target.double().abs()
+            self.error += float((error**2).sum())
+            self.power += float((exact**2).sum())
+            self.largest_error = max(self.largest_error, float(error.max()))
+            self.largest = max(self.largest, float(exact.max()))
+        if self.task.has_labels:
+            same = _labels(outputs[0]) == _labels(targets[0])
+            self.count += same.numel()
+            self.top1 += int(same.sum())
+
+    def figures(self) -> dict[str, Figure]:
+        floor = ROUNDING**2 * self.power
+        known = {
+            "top1": (100 * self.top1 / max(self.count, 1), "%"),
+            "top5": (100 * self.top5 / max(self.count, 1), "%"),
+            "loss": (self.loss / max(self.count, 1), ""),
+            "agreement": (100 * self.top1 / max(self.count, 1), "%"),
+            "snr": (_decibels(self.power, max(self.error, floor)), "dB"),
+            "relative_error": (self.largest_error / (self.largest or 1.0), ""),
+        }
+        return {name: Figure(*known[name], "measured") for name in self.task.metrics}
+
+
+@contextmanager
+def _evaluating(run: Run | Network) -> Iterator[Run]:
+    """Give what maps inputs to outputs; a network is in eval mode meanwhile."""
+    with torch.no_grad():
+        if not isinstance(run, Network):
+            yield run
+            return
+        training = run.module.training
+        run.module.eval()
+        try:
+            yield run.outputs
+        finally:
+            run.module.train(training)
+
+
+def _example_outputs(network: Network) -> Outputs:
+    with _evaluating(network) as run:
+        return run(*network.example)
+
+
+def _labels(output: Tensor) -> Tensor:
+    return output.argmax(_class_axis(output)) if output.ndim >= 2 else output
+
+
+def _class_axis(output: Tensor) -> int:
+    """Classes are last in (N, C) and (N, T, C), and second in (N, C, H, W)."""
+    return 1 if output.ndim > 3 else output.ndim - 1
+
+
+def _floats(outputs: Outputs, targets: Outputs) -> Iterator[tuple[Tensor, Tensor]]:
+    for output, target in zip(outputs, targets, strict=True):
+        if output.is_floating_point():
+            yield output, target
+
+
+def _decibels(power: float, error: float) -> float:
+    return 10 * math.log10(power / error) if power and error else 0.0
