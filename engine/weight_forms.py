@@ -6,7 +6,6 @@ float32 tensors when it runs. Methods bring their own forms; the coded archive s
 """
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from featherweight.engine.functional_layers import run, runs, without_tensors
+from featherweight.engine.network import Network
 
 Array = npt.NDArray[Any]
 
@@ -76,6 +77,59 @@ class StoredForm(WeightForm):
         raise NotImplementedError
 
 
+class FloatForm(StoredForm):
+    """A weight as float32; its symbols are the 32-bit patterns."""
+
+    kind: ClassVar[str] = "float32"
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(tuple(weight.shape))
+        self.values: Tensor
+        self.register_buffer("values", weight.detach().clone())
+
+    def forward(self) -> Tensor:
+        """Return the weight, float32."""
+        return self.values
+
+    def symbols(self) -> Symbols:
+        """Return the bit patterns; +0.0 is the zero."""
+        return Symbols(bit_patterns(self.values), 32, 0)
+
+    def parts(self) -> dict[str, Array]:
+        """Return nothing: the symbols are all there is."""
+        return {}
+
+    @classmethod
+    def rebuilt(
+        cls, shape: tuple[int, ...], symbols: Symbols, parts: dict[str, Array]
+    ) -> "FloatForm":
+        """Return the form of these bit patterns. Raises ValueError on a mismatch."""
+        expect(symbols, shape, 32, 0)
+        expect_parts(parts)
+        return cls(torch.from_numpy(symbols.values.view(np.float32)).reshape(shape))
+
+
+class MaskedForm(TrainableForm):
+    """A float32 weight that trains; where `mask` (bool) is False it is 0.0 and stays so.
+
+    Without a mask all of it trains.
+    """
+
+    def __init__(self, weight: Tensor, mask: Tensor | None) -> None:
+        super().__init__(tuple(weight.shape))
+        self.values = nn.Parameter(masked(weight.detach().clone(), mask))
+        self.mask: Tensor | None
+        self.register_buffer("mask", mask)
+
+    def forward(self) -> Tensor:
+        """Return the weight, float32; no gradient reaches what is masked."""
+        return masked(self.values, self.mask)
+
+    def settled(self) -> FloatForm:
+        """Return the same weight as plain floats; the mask lives on only as zeros."""
+        return FloatForm(self())
+
+
 class CompactLayer(nn.Module):
     """A layer some of whose weights are held by forms; it runs like the layer it replaces.
 
@@ -83,17 +137,17 @@ class CompactLayer(nn.Module):
     Takes convolutions, transposed convolutions, linear, embedding and recurrent layers.
     """
 
+    settings: nn.Module
+
     def __init__(self, layer: nn.Module, forms: dict[str, WeightForm]) -> None:
         super().__init__()
+        # Kept out of the registry: it has the layer's settings, and none of its tensors.
+        object.__setattr__(self, "settings", without_tensors(layer))
         self.forms = nn.ModuleDict(forms)
         self.rest = nn.ParameterDict(
             {name: value for name, value in layer.named_parameters() if name not in forms}
         )
-        # Kept out of the registry: it has the layer's settings, and none of its tensors.
-        object.__setattr__(self, "settings", _without_tensors(layer))
         self.train(layer.training)
-
-    settings: nn.Module
 
     @property
     def inner_type(self) -> type[nn.Module]:
@@ -107,7 +161,13 @@ class CompactLayer(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         """Run the layer on its decoded weights."""
-        return _run(self.settings, self.weights(), inputs)
+        return run(self.settings, self.weights(), inputs)
+
+    def train(self, mode: bool = True) -> "CompactLayer":
+        """Set training mode, in which recurrent layers drop out."""
+        self.settings.training = mode
+        super().train(mode)
+        return self
 
     def plain(self) -> nn.Module:
         """Return an ordinary layer with the decoded weights as its parameters."""
@@ -117,81 +177,77 @@ class CompactLayer(nn.Module):
         return layer.train(self.training)
 
 
-def _without_tensors(layer: nn.Module) -> nn.Module:
-    empty = copy.copy(layer)
-    empty.__dict__ = {**layer.__dict__, "_parameters": {}, "_buffers": dict(layer._buffers)}
-    for name in layer._parameters:
-        empty._parameters[name] = None
-    if isinstance(empty, nn.RNNBase):
-        empty._flat_weights = []
-    return empty
-
-
-def _run(layer: nn.Module, weights: dict[str, Tensor], inputs: tuple[Any, ...]) -> Any:
-    for kind, run in _RUNS.items():
-        if isinstance(layer, kind):
-            return run(layer, weights, *inputs)
-    raise TypeError(f"{type(layer).__name__} cannot hold its weights in another form")
-
-
-def _linear(_: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    return functional.linear(x, weights["weight"], weights.get("bias"))
-
-
-def _convolution(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    result: Tensor = layer._conv_forward(x, weights["weight"], weights.get("bias"))
-    return result
-
-
-def _transposed(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    function = {
-        1: functional.conv_transpose1d,
-        2: functional.conv_transpose2d,
-        3: functional.conv_transpose3d,
-    }
-    result: Tensor = function[x.ndim - 2](
-        x,
-        weights["weight"],
-        weights.get("bias"),
-        layer.stride,
-        layer.padding,
-        layer.output_padding,
-        layer.groups,
-        layer.dilation,
-    )
-    return result
-
-
-def _embedding(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    return functional.embedding(x, weights["weight"], layer.padding_idx)
-
-
-def _recurrent(layer: Any, weights: dict[str, Tensor], x: Tensor, state: Any) -> Any:
-    flat = [weights[name] for names in layer._all_weights for name in names]
-    settings = (
-        layer.bias,
-        layer.num_layers,
-        layer.dropout,
-        layer.training,
-        layer.bidirectional,
-        layer.batch_first,
-    )
-    if layer.mode == "LSTM":
-        output, *memory = torch.lstm(x, state, flat, *settings)
-        return output, tuple(memory)
-    run = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}[layer.mode]
-    return run(x, state, flat, *settings)
-
-
-_RUNS: dict[Any, Callable[..., Any]] = {
-    nn.Linear: _linear,
-    (nn.Conv1d, nn.Conv2d, nn.Conv3d): _convolution,
-    (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d): _transposed,
-    nn.Embedding: _embedding,
-    (nn.LSTM, nn.GRU, nn.RNN): _recurrent,
-}
-
-
 def takes_forms(layer: nn.Module) -> bool:
     """Say whether a layer's weights can be held by forms."""
-    return any(isinstance(layer, kind) for kind in _RUNS)
+    return runs(layer)
+
+
+def form_lock(layer: nn.Module) -> str:
+    """Return the reason, a sentence, why a layer's weights cannot be held by forms; or empty."""
+    if isinstance(layer, CompactLayer):
+        return "Its weights are compressed already."
+    if not takes_forms(layer):
+        return f"{type(layer).__name__} layers keep their few weights as they are."
+    weights = [value for value in layer.parameters(recurse=False) if value.ndim >= 2]
+    if not weights:
+        return "It has no weights of two or more dimensions."
+    for value in weights:
+        if value.dtype != torch.float32:
+            return f"Its weights are {str(value.dtype).removeprefix('torch.')}, not float32."
+    return ""
+
+
+@torch.no_grad()
+def settle(network: Network) -> None:
+    """Put the final form in the place of every trainable one, in place."""
+    for module in network.module.modules():
+        if isinstance(module, CompactLayer):
+            for name, form in list(module.forms.items()):
+                if isinstance(form, TrainableForm):
+                    module.forms[name] = form.settled()
+
+
+@torch.no_grad()
+def densified(network: Network) -> Network:
+    """Return a copy in which every compact layer is an ordinary one of the same weights."""
+    dense = network.copy()
+    for name, layer in list(dense.module.named_modules()):
+        if isinstance(layer, CompactLayer):
+            dense.replace(name, layer.plain())
+    return dense
+
+
+def stored_forms() -> dict[str, type[StoredForm]]:
+    """Return every kind of stored form that is loaded, by its name in files."""
+    found: dict[str, type[StoredForm]] = {}
+    classes = StoredForm.__subclasses__()
+    while classes:
+        kind = classes.pop()
+        found[kind.kind] = kind
+        classes += kind.__subclasses__()
+    return found
+
+
+def masked(weight: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the weight with 0.0 where the mask is False."""
+    return weight if mask is None else torch.where(mask, weight, 0.0)
+
+
+def bit_patterns(values: Tensor) -> npt.NDArray[np.uint32]:
+    """Return the bit patterns of float16 or float32 values in the order of their elements."""
+    flat = values.detach().contiguous().reshape(-1).numpy()
+    return flat.view(f"<u{flat.itemsize}").astype(np.uint32)
+
+
+def expect(symbols: Symbols, shape: tuple[int, ...], bits: int, zero: int | None) -> None:
+    """Raise ValueError unless the symbols are as many as the shape has elements, of these bits."""
+    count = int(np.prod(shape, dtype=np.int64))
+    if (symbols.values.size, symbols.bits, symbols.zero) != (count, bits, zero):
+        raise ValueError(f"the symbols do not fit a weight of the shape {shape}")
+
+
+def expect_parts(parts: dict[str, Array], **shapes: tuple[int, ...]) -> None:
+    """Raise ValueError unless the parts are exactly these, float32 of these shapes."""
+    found = {kind: part.shape for kind, part in parts.items() if part.dtype == np.float32}
+    if found != shapes or len(parts) != len(shapes):
+        raise ValueError(f"the parts do not fit: {found} instead of {shapes}")

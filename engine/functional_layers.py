@@ -1,0 +1,98 @@
+"""Layers run on weights that are given from outside instead of their own parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def runs(layer: nn.Module) -> bool:
+    """Say whether a layer can be run on given weights."""
+    return isinstance(layer, tuple(_RUNS))
+
+
+def run(layer: nn.Module, weights: dict[str, Tensor], inputs: tuple[Any, ...]) -> Any:
+    """Run a layer's settings on weights by the layer's own names of them.
+
+    Raises TypeError for a layer that `runs` refuses.
+    """
+    for kind, function in _RUNS.items():
+        if isinstance(layer, kind):
+            return function(layer, weights, *inputs)
+    raise TypeError(f"{type(layer).__name__} cannot hold its weights in another form")
+
+
+def without_tensors(layer: nn.Module) -> nn.Module:
+    """Return a layer of the same settings that has no parameters."""
+    empty: nn.Module = object.__new__(type(layer))
+    empty.__dict__.update(layer.__dict__)
+    empty._parameters = dict.fromkeys(layer._parameters)
+    empty._buffers = dict(layer._buffers)
+    if isinstance(empty, nn.RNNBase):
+        empty._flat_weights = [None] * len(empty._flat_weights_names)
+        empty._flat_weight_refs = []
+    return empty
+
+
+def _linear(_: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    return functional.linear(x, weights["weight"], weights.get("bias"))
+
+
+def _convolution(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    result: Tensor = layer._conv_forward(x, weights["weight"], weights.get("bias"))
+    return result
+
+
+def _transposed(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    functions = (
+        functional.conv_transpose1d,
+        functional.conv_transpose2d,
+        functional.conv_transpose3d,
+    )
+    result: Tensor = functions[len(layer.kernel_size) - 1](
+        x,
+        weights["weight"],
+        weights.get("bias"),
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+    )
+    return result
+
+
+def _embedding(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    return functional.embedding(x, weights["weight"], layer.padding_idx)
+
+
+def _recurrent(layer: Any, weights: dict[str, Tensor], x: Tensor, state: Any) -> Any:
+    flat = [weights[name] for names in layer._all_weights for name in names]
+    settings = (
+        layer.bias,
+        layer.num_layers,
+        layer.dropout,
+        layer.training,
+        layer.bidirectional,
+        layer.batch_first,
+    )
+    if layer.mode == "LSTM":
+        output, *memory = torch.lstm(x, state, flat, *settings)
+        return output, tuple(memory)
+    functions = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
+    return functions[layer.mode](x, state, flat, *settings)
+
+
+_RUNS: dict[type[nn.Module], Callable[..., Any]] = {
+    nn.Linear: _linear,
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
+    nn.Conv3d: _convolution,
+    nn.ConvTranspose1d: _transposed,
+    nn.ConvTranspose2d: _transposed,
+    nn.ConvTranspose3d: _transposed,
+    nn.Embedding: _embedding,
+    nn.RNNBase: _recurrent,
+}

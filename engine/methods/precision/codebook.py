@@ -1,0 +1,185 @@
+"""Hold weights as indices into a small table of shared values.
+
+Han, Mao, Dally: Deep Compression (2016): k-means with linear initialisation, then the shared
+values are trained by the summed gradients of the weights that share them.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from featherweight.engine.bit_packing import packed, unpacked
+from featherweight.engine.methods.method import Check, PrecisionMethod, SideBits, unchecked
+from featherweight.engine.options import number
+from featherweight.engine.weight_forms import (
+    Array,
+    StoredForm,
+    Symbols,
+    TrainableForm,
+    expect,
+    expect_parts,
+    form_lock,
+)
+
+MOST_ROUNDS = 10_000
+
+
+class CodebookForm(StoredForm):
+    """A weight as indices into a float32 `codebook`; its symbols are the indices.
+
+    With `zero`, entry 0 is the weight 0.0 exactly.
+    """
+
+    kind: ClassVar[str] = "codebook"
+
+    def __init__(self, indices: Tensor, codebook: Tensor, zero: bool) -> None:
+        super().__init__(tuple(indices.shape))
+        self.bits = index_bits(codebook.numel())
+        self.zero = zero
+        self.packed: Tensor
+        self.codebook: Tensor
+        symbols = indices.reshape(-1).numpy()
+        self.register_buffer("packed", torch.from_numpy(packed(symbols, self.bits)))
+        self.register_buffer("codebook", codebook.detach().clone())
+
+    def forward(self) -> Tensor:
+        """Return the weight, float32."""
+        indices = self.symbols().values
+        return torch.from_numpy(self.codebook.numpy()[indices]).reshape(self.shape)
+
+    def symbols(self) -> Symbols:
+        """Return the indices."""
+        count = int(np.prod(self.shape, dtype=np.int64))
+        values = unpacked(self.packed.numpy(), self.bits, count)
+        return Symbols(values, self.bits, 0 if self.zero else None)
+
+    def parts(self) -> dict[str, Array]:
+        """Return the codebook."""
+        return {"codebooks": self.codebook.numpy()}
+
+    @classmethod
+    def rebuilt(
+        cls, shape: tuple[int, ...], symbols: Symbols, parts: dict[str, Array]
+    ) -> "CodebookForm":
+        """Return the form of these indices and this codebook. Raises ValueError on a mismatch."""
+        codebook = parts.get("codebooks", np.zeros(0))
+        expect_parts(parts, codebooks=(codebook.size,))
+        expect(symbols, shape, index_bits(codebook.size), symbols.zero)
+        if symbols.values.size and int(symbols.values.max()) >= codebook.size:
+            raise ValueError("an index is beyond the codebook")
+        if symbols.zero is not None and (symbols.zero != 0 or codebook[0] != 0.0):
+            raise ValueError("the first entry of the codebook is not zero")
+        indices = torch.from_numpy(symbols.values.astype(np.int32)).reshape(shape)
+        return cls(indices, torch.from_numpy(codebook), symbols.zero is not None)
+
+
+class TrainableCodebook(TrainableForm):
+    """Frozen indices into values that train; a reserved zero is none of them."""
+
+    def __init__(self, indices: Tensor, codebook: Tensor, zero: bool) -> None:
+        super().__init__(tuple(indices.shape))
+        self.zero = zero
+        self.indices: Tensor
+        self.register_buffer("indices", indices)
+        self.codebook = nn.Parameter(codebook)
+
+    def forward(self) -> Tensor:
+        """Return the weight, float32; each entry's gradient is the sum over its weights."""
+        return self._entries().index_select(0, self.indices.reshape(-1)).reshape(self.shape)
+
+    def settled(self) -> CodebookForm:
+        """Return the same weight as packed indices."""
+        return CodebookForm(self.indices, self._entries(), self.zero)
+
+    def _entries(self) -> Tensor:
+        if not self.zero:
+            return self.codebook
+        return torch.cat([self.codebook.new_zeros(1), self.codebook])
+
+
+class Codebook(PrecisionMethod, frozen=True, kw_only=True):
+    """Lets groups of weights share one value each, found by k-means.
+
+    Where a sparsity zeros weights, one of the values is reserved for exactly zero.
+    """
+
+    name: ClassVar[str] = "codebook"
+    title: ClassVar[str] = "Shared values (k-means)"
+    advice: ClassVar[str] = (
+        "Every weight becomes one of a few shared values; 16 of them are 4 bits per weight. Best "
+        "for the smallest file together with sparsity and entropy coding; no speed is gained."
+    )
+    gain: ClassVar[Literal["file", "file and speed"]] = "file"
+    strength: ClassVar[str] = "clusters"
+
+    clusters: Annotated[
+        int, number("Values", "How many different weights every tensor has.", 2, 256)
+    ] = 16
+
+    @classmethod
+    def lock(cls, layer: nn.Module) -> str:
+        """Return why the layer's weights cannot share values; empty if they can."""
+        return form_lock(layer)
+
+    def trainable(
+        self, weight: Tensor, mask: Tensor | None, check: Check = unchecked
+    ) -> TrainableCodebook:
+        """Return a form at the k-means of the weights that stay, each at its nearest value."""
+        weight = weight.detach()
+        kept = weight if mask is None else weight[mask]
+        reserved = 0 if mask is None else 1
+        found = clustered(kept.reshape(-1).numpy(), self.clusters - reserved, check)
+        codebook = torch.from_numpy(found)
+        indices = torch.bucketize(weight, _middles(codebook.double()).float(), right=True)
+        if mask is not None:
+            indices = torch.where(mask, indices + reserved, 0)
+        return TrainableCodebook(indices.to(torch.int32), codebook, mask is not None)
+
+    def symbol_bits(self) -> int:
+        """Return the bits of one index."""
+        return index_bits(self.clusters)
+
+    def side_bits(self, shape: tuple[int, ...]) -> SideBits:  # noqa: ARG002
+        """Return 32 bits for every shared value."""
+        return SideBits(codebooks=32 * self.clusters)
+
+
+def index_bits(entries: int) -> int:
+    """Return the bits of an index into so many entries, at least one."""
+    return max((entries - 1).bit_length(), 1)
+
+
+def clustered(
+    values: npt.NDArray[np.float32], clusters: int, check: Check = unchecked
+) -> npt.NDArray[np.float32]:
+    """Return the k-means of a row of values, ascending, by Lloyd's rounds until nothing moves.
+
+    It starts at evenly spaced values from the least to the largest, which keeps the rare large
+    ones. A value that attracts nothing stays where it was.
+    """
+    if values.size == 0:
+        return np.zeros(clusters, np.float32)
+    # In sorted order a cluster is a range, and its sum is a difference of two running sums.
+    ordered = np.sort(values)
+    sums = np.concatenate(([0.0], np.cumsum(ordered, dtype=np.float64)))
+    centres = np.linspace(ordered[0], ordered[-1], clusters, dtype=np.float64)
+    edges: Array = np.empty(0)
+    for _ in range(MOST_ROUNDS):
+        check()
+        middles = ((centres[1:] + centres[:-1]) / 2).astype(np.float32)
+        found = np.searchsorted(ordered, middles)
+        if np.array_equal(found, edges):
+            break
+        edges = found
+        bounds = np.concatenate(([0], edges, [values.size]))
+        counts = np.diff(bounds)
+        means = np.diff(sums[bounds]) / np.maximum(counts, 1)
+        centres = np.where(counts > 0, means, centres)
+    return centres.astype(np.float32)
+
+
+def _middles(centres: Tensor) -> Tensor:
+    return (centres[1:] + centres[:-1]) / 2

@@ -1,0 +1,221 @@
+"""Hold weights as small integers times a scale.
+
+Jacob et al.: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference (2018); the straight-through gradient is from Bengio, Léonard, Courville (2013).
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featherweight.engine.bit_packing import packed, unpacked
+from featherweight.engine.methods.method import Check, PrecisionMethod, SideBits, unchecked
+from featherweight.engine.options import words
+from featherweight.engine.weight_forms import (
+    Array,
+    StoredForm,
+    Symbols,
+    TrainableForm,
+    expect,
+    expect_parts,
+    form_lock,
+    masked,
+)
+
+CLIPPING = tuple(0.93**step for step in range(36))
+PATIENCE = 6
+POLISHES = 2
+
+
+class IntegerForm(StoredForm):
+    """A weight as integers of `bits` bits times float32 `scales`, one per row or one in all.
+
+    Rows are along the first axis. An integer q in [-top, top], top = 2**(bits-1) - 1, is the
+    symbol q + top.
+    """
+
+    kind: ClassVar[str] = "integer"
+
+    def __init__(self, levels: Tensor, scales: Tensor, bits: int) -> None:
+        super().__init__(tuple(levels.shape))
+        self.bits = bits
+        self.packed: Tensor
+        self.scales: Tensor
+        symbols = (levels.reshape(-1).numpy().astype(np.int16) + top(bits)).astype(np.uint8)
+        self.register_buffer("packed", torch.from_numpy(packed(symbols, bits)))
+        self.register_buffer("scales", scales.detach().clone())
+
+    def levels(self) -> Tensor:
+        """Return the integers, int8, of the weight's shape."""
+        symbols = self.symbols().values.astype(np.int16)
+        return torch.from_numpy((symbols - top(self.bits)).astype(np.int8)).reshape(self.shape)
+
+    def forward(self) -> Tensor:
+        """Return the weight, float32."""
+        return self.levels().float() * along_rows(self.scales, self.shape)
+
+    def symbols(self) -> Symbols:
+        """Return the integers, shifted to start at 0."""
+        count = int(np.prod(self.shape, dtype=np.int64))
+        values = unpacked(self.packed.numpy(), self.bits, count)
+        return Symbols(values, self.bits, top(self.bits))
+
+    def parts(self) -> dict[str, Array]:
+        """Return the scales."""
+        return {"scales": self.scales.numpy()}
+
+    @classmethod
+    def rebuilt(
+        cls, shape: tuple[int, ...], symbols: Symbols, parts: dict[str, Array]
+    ) -> "IntegerForm":
+        """Return the form of these integers and scales. Raises ValueError on a mismatch."""
+        bits = symbols.bits
+        if bits not in (2, 4, 8):
+            raise ValueError(f"there are no integers of {bits} bits")
+        expect(symbols, shape, bits, top(bits))
+        per_row = parts.get("scales", np.zeros(1)).size != 1
+        expect_parts(parts, scales=(shape[0] if per_row else 1,))
+        if symbols.values.size and int(symbols.values.max()) > 2 * top(bits):
+            raise ValueError(f"an integer is out of the range of {bits} bits")
+        levels = (symbols.values.astype(np.int16) - top(bits)).astype(np.int8)
+        scales = torch.from_numpy(parts["scales"])
+        return cls(torch.from_numpy(levels).reshape(shape), scales, bits)
+
+
+class TrainableInteger(TrainableForm):
+    """Float32 values on a grid of fixed scales; the gradient passes where a value is inside it."""
+
+    def __init__(self, weight: Tensor, mask: Tensor | None, scales: Tensor, bits: int) -> None:
+        super().__init__(tuple(weight.shape))
+        self.bits = bits
+        self.values = nn.Parameter(masked(weight.detach().clone(), mask))
+        self.mask: Tensor | None
+        self.scales: Tensor
+        self.register_buffer("mask", mask)
+        self.register_buffer("scales", scales)
+
+    def forward(self) -> Tensor:
+        """Return the weight on its grid, float32."""
+        scales = along_rows(self.scales, self.shape)
+        bound = scales * top(self.bits)
+        inside = masked(self.values, self.mask).clamp(-bound, bound)
+        on_grid = nearest(inside.detach(), scales, top(self.bits)) * scales
+        # The difference is exactly zero: it adds a gradient and no rounding.
+        return on_grid + (inside - inside.detach())
+
+    def settled(self) -> IntegerForm:
+        """Return the same weight as integers."""
+        weight = masked(self.values, self.mask).detach()
+        levels = nearest(weight, along_rows(self.scales, self.shape), top(self.bits))
+        return IntegerForm(levels.to(torch.int8), self.scales, self.bits)
+
+
+class Integer(PrecisionMethod, frozen=True, kw_only=True):
+    """Rounds every weight to a whole multiple of a scale.
+
+    The range is symmetric: ±127 for 8 bits, ±7 for 4, and -1, 0, 1 for 2.
+    """
+
+    name: ClassVar[str] = "integer"
+    title: ClassVar[str] = "Integers"
+    advice: ClassVar[str] = (
+        "8 bits are a quarter of the file at nearly no loss; 4 bits need a little recovery and "
+        "2 bits a lot. Entropy coding afterwards gains more. The network runs as fast as before."
+    )
+    gain: ClassVar[Literal["file", "file and speed"]] = "file"
+    strength: ClassVar[str] = "bits"
+
+    bits: Annotated[Literal[8, 4, 2], words("Bits", "How many bits each weight takes.")] = 8
+    granularity: Annotated[
+        Literal["channel", "tensor"],
+        words("Scales", "One scale for every row of the tensor (output channel), or one in all."),
+    ] = "channel"
+
+    @classmethod
+    def lock(cls, layer: nn.Module) -> str:
+        """Return why the layer's weights cannot become integers; empty if they can."""
+        return form_lock(layer)
+
+    def trainable(
+        self, weight: Tensor, mask: Tensor | None, check: Check = unchecked
+    ) -> TrainableInteger:
+        """Return a form whose scales have the least squared error at the start; they stay."""
+        start = masked(weight.detach(), mask)
+        count = self._scale_count(tuple(weight.shape))
+        scales = searched_scales(start.reshape(count, -1), top(self.bits), check)
+        return TrainableInteger(weight, mask, scales, self.bits)
+
+    def symbol_bits(self) -> int:
+        """Return the bits of one integer."""
+        return self.bits
+
+    def side_bits(self, shape: tuple[int, ...]) -> SideBits:
+        """Return 32 bits for every scale."""
+        return SideBits(scales=32 * self._scale_count(shape))
+
+    def _scale_count(self, shape: tuple[int, ...]) -> int:
+        return shape[0] if self.granularity == "channel" else 1
+
+
+def top(bits: int) -> int:
+    """Return the largest integer of a symmetric range."""
+    return (1 << (bits - 1)) - 1
+
+
+def nearest(weight: Tensor, scales: Tensor, largest: int) -> Tensor:
+    """Return the nearest multiples of the scales, as floats in [-largest, largest]."""
+    return (weight / scales).round().clamp(-largest, largest)
+
+
+def along_rows(scales: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return scales shaped to multiply a weight of `shape`."""
+    return scales.reshape(-1, *[1] * (len(shape) - 1))
+
+
+@torch.no_grad()
+def searched_scales(rows: Tensor, largest: int, check: Check = unchecked) -> Tensor:
+    """Return for every row the scale of the least squared error among clippings of its peak.
+
+    `rows` is float32 (count, n); the result is float32 (count,), positive. Each best scale of the
+    grid is then fitted to the integers it gives.
+    """
+    peaks = rows.abs().amax(dim=1, keepdim=True)
+    scales = _positive(peaks / largest)
+    errors = _squared_errors(rows, scales, largest)
+    stale = 0
+    for factor in CLIPPING[1:]:
+        check()
+        candidates = _positive(peaks * (factor / largest))
+        improved = _keep_better(rows, candidates, largest, scales, errors)
+        stale = 0 if improved else stale + 1
+        if stale == PATIENCE:
+            break
+    for _ in range(POLISHES):
+        check()
+        levels = nearest(rows, scales, largest)
+        overlap = (levels * rows).sum(dim=1, keepdim=True, dtype=torch.float64)
+        energy = levels.square().sum(dim=1, keepdim=True, dtype=torch.float64)
+        fitted = (overlap / energy.clamp_min(1.0)).float()
+        _keep_better(rows, _positive(fitted), largest, scales, errors)
+    return scales.reshape(-1)
+
+
+def _keep_better(
+    rows: Tensor, candidates: Tensor, largest: int, scales: Tensor, errors: Tensor
+) -> bool:
+    found = _squared_errors(rows, candidates, largest)
+    better = found < errors
+    scales[better], errors[better] = candidates[better], found[better]
+    return bool(better.any())
+
+
+def _positive(scales: Tensor) -> Tensor:
+    smallest = torch.finfo(torch.float32).tiny
+    return torch.where(scales > smallest, scales, 1.0)
+
+
+def _squared_errors(rows: Tensor, scales: Tensor, largest: int) -> Tensor:
+    difference = nearest(rows, scales, largest) * scales - rows
+    return difference.square().sum(dim=1, keepdim=True, dtype=torch.float64)
