@@ -184,11 +184,12 @@ class EngineClient(QObject):
             self._process.kill()
 
     def _on_output(self) -> None:
-        if self._process is None:
+        if self._process is None or self._verdict:
             return
         try:
             for body in self._buffer.feed(bytes(self._process.readAllStandardOutput().data())):
-                self._take(self._decoder.decode(body))
+                if not self._verdict:
+                    self._take(self._decoder.decode(body))
         except (ValueError, msgspec.DecodeError) as error:
             self._end(f"The engine sent what is not a message ({error}).")
 

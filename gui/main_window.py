@@ -128,6 +128,7 @@ class MainWindow(QMainWindow):
         self._drop_hint = DropHint(self)
         self._state = label("", "muted")
         self._state.setObjectName("engine_state")
+        self._state.setContentsMargins(0, 0, 12, 0)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addPermanentWidget(self._state)
         commands.repaint()

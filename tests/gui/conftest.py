@@ -1,0 +1,96 @@
+"""Fixtures of the window's tests: a folder of its own, and a small process to talk to."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from featherweight.gui.document import Document
+from featherweight.gui.engine_client import LOCAL_ENGINE, EngineClient
+
+STAND_IN = """
+import os, sys, time
+from featherweight.engine.events import *
+from featherweight.engine.layer import Histogram, LayerDetails, NetworkSummary
+import msgspec
+
+def say(event, pieces=1):
+    data = frame(event)
+    for start in range(0, len(data), -(-len(data) // pieces)):
+        sys.stdout.buffer.write(data[start : start + -(-len(data) // pieces)])
+        sys.stdout.buffer.flush()
+
+def summary(path):
+    return NetworkSummary(path=path, format="test", layers=(), parameters=0, macs=0,
+                          input_shapes=(), output_shapes=(), file_bytes=0)
+
+say(Started(protocol=int(sys.argv[1]), pid=os.getpid()))
+say(Ready(methods=()))
+decoder = msgspec.msgpack.Decoder(AnyRequest)
+while (body := read_frame(sys.stdin.buffer)) is not None:
+    asked = decoder.decode(body)
+    print(type(asked).__name__, file=sys.stderr, flush=True)
+    match asked:
+        case OpenNetwork(source=Source(path="fatal")):
+            os.abort()
+        case OpenNetwork(source=source):
+            say(Opened(id=asked.id, network=summary(source.path)))
+        case SetTask(task=task):
+            say(TaskReady(id=asked.id, task=TaskSummary(source=task, recovery_samples=0,
+                measure_samples=0, classes=0, metrics=())))
+        case DescribeLayer(layer="garbage"):
+            sys.stdout.buffer.write(b"\\xff" * 8)
+            sys.stdout.buffer.flush()
+        case DescribeLayer(layer=name):
+            say(Described(id=asked.id, details=LayerDetails(name=name, mean=0, deviation=0,
+                minimum=0, maximum=0, zeros=0, histogram=Histogram((), ()), spectrum=())), 50)
+        case Compress():
+            deaf = asked.name == "deaf"
+            say(JobStarted(id=asked.id, steps=10))
+        case Cancel(job=job) if not deaf:
+            say(Cancelled(id=job, step=3))
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep settings, untitled projects and the log in a folder of the test."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("FEATHERWEIGHT_FOLDER", str(folder))
+    return folder
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> tuple[str, ...]:
+    """Return the command of a process that speaks the protocol and knows no networks."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    return (sys.executable, str(script))
+
+
+@pytest.fixture
+def connect(qtbot: QtBot) -> Iterator[Callable[..., EngineClient]]:
+    """Return a function that makes a client and starts its process; it is closed at the end."""
+    del qtbot
+    made: list[EngineClient] = []
+
+    def start(command: tuple[str, ...] = LOCAL_ENGINE) -> EngineClient:
+        made.append(EngineClient(command))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for client in made:
+        client.close()
+        client.deleteLater()
+
+
+@pytest.fixture
+def document(connect: Callable[..., EngineClient], own_folder: Path) -> Iterator[Document]:
+    """Return a document with a real engine process."""
+    made = Document(connect(), own_folder)
+    yield made
+    made.close()
+    made.deleteLater()
