@@ -1,0 +1,70 @@
+"""The last step of every format: a module from a file becomes a network."""
+
+import re
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.events import Source
+from featherweight.engine.network import Inputs, Network, Origin, capture
+from featherweight.engine.reading.examples import check_runs, example_of
+
+# Names become Python source when a graph is compiled: any other character could be code.
+PLAIN_NAME = re.compile(r"\w+", re.ASCII)
+
+
+def opened(
+    module: nn.Module,
+    source: Source,
+    kind: str,
+    example: Inputs | None = None,
+    notes: tuple[str, ...] = (),
+) -> Network:
+    """Return the network of a module that was read from `source`, with its example inputs.
+
+    Where the file tells no example it is made from `source.input_shapes`.
+    Raises UserError where a name in the module is no plain name, or it does not run.
+    """
+    check_names(module, source.path)
+    notes += in_float32(module) if example is None else ()
+    if example is None:
+        example = example_of(module, source)
+    check_runs(module, example, source.path)
+    network = capture(module, example, Origin(source.path, kind))
+    network.notes += notes
+    return network
+
+
+def check_names(module: nn.Module, path: str) -> None:
+    """Raise UserError where a layer or a tensor of a module is not named in plain letters."""
+    for part in module.modules():
+        for name in (*part._modules, *part._parameters, *part._buffers):
+            check_name(name, path)
+
+
+def check_name(name: str, path: str) -> None:
+    """Raise UserError where a dotted name is not made of letters, digits and underscores."""
+    if not all(PLAIN_NAME.fullmatch(part) for part in str(name).split(".")):
+        raise UserError(
+            f"{path} is refused: it names a part of the network {str(name)[:60]!r}.",
+            "Names of layers and tensors are letters, digits, underscores and dots.",
+        )
+
+
+def in_float32(network: nn.Module) -> tuple[str, ...]:
+    """Turn other float weights into float32, with a sentence that says so."""
+    others = sorted({_dtype(tensor) for tensor in _floats(network)} - {"float32"})
+    if not others:
+        return ()
+    network.float()
+    return (f"The file holds {' and '.join(others)}; the weights were opened as float32.",)
+
+
+def _floats(network: nn.Module) -> Iterable[Tensor]:
+    tensors = [*network.parameters(), *network.buffers()]
+    return (tensor for tensor in tensors if tensor.is_floating_point())
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
