@@ -180,6 +180,10 @@ class Document(QObject):
         """Choose how the network is trained after compression, as one step that can be undone."""
         self._editor.set_recovery(recovery)
 
+    def use_recipe(self, recipe: Recipe, text: str) -> None:
+        """Take over the recipe of a result, as one step that can be undone."""
+        self._editor.use(recipe, text)
+
     def load_recipe(self, path: Path) -> None:
         """Take over a recipe file, as one step that can be undone."""
         self._editor.load(path)

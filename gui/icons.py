@@ -10,13 +10,13 @@ from PySide6.QtSvg import QSvgRenderer
 from featherweight.gui import theme
 
 
-def icon(name: str) -> QIcon:
+def icon(name: str, colour: str = "") -> QIcon:
     """Return the icon in the colours of the theme; ask again after the theme has changed."""
     shades = theme.colours()
     made = QIcon()
     for size in (16, 24, 32, 48):
-        made.addPixmap(pixmap(name, size, shades.text), QIcon.Mode.Normal)
-        made.addPixmap(pixmap(name, size, shades.line), QIcon.Mode.Disabled)
+        made.addPixmap(pixmap(name, size, colour or shades.text), QIcon.Mode.Normal)
+        made.addPixmap(pixmap(name, size, shades.muted), QIcon.Mode.Disabled)
     return made
 
 

@@ -67,6 +67,10 @@ class RecipeEditor(QObject):
             recipe = msgspec.structs.replace(self.recipe, recovery=recovery)
             self._push("Recovery", recipe, moved_recovery(self.recipe.recovery, recovery))
 
+    def use(self, recipe: Recipe, text: str) -> None:
+        """Take over a whole recipe of this network, as the step that `text` names."""
+        self._push(text, with_choices(self.layers, recipe, {}))
+
     def load(self, path: Path) -> None:
         """Take over what a recipe file says of this network's layers."""
         try:

@@ -15,7 +15,8 @@ QLabel[role="good"] { color: $good; }
 
 QFrame[role="card"] { background: $surface; border: 1px solid $line; border-radius: 8px; }
 QFrame[role="rule"] { background: $line; border: none; max-height: 1px; min-height: 1px; }
-QScrollArea, QScrollArea > QWidget > QWidget[role="page"] { background: $surface; border: none; }
+QScrollArea { background: $surface; border: none; }
+QWidget[role="page"] { background: $surface; }
 
 QPushButton, QToolButton[role="button"] {
     background: $raised; border: 1px solid $line; border-radius: 6px;
@@ -44,6 +45,7 @@ QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus { border-
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled {
     background: $window; color: $muted;
 }
+QAbstractSpinBox QLineEdit { background: transparent; border: none; padding: 0; min-height: 0; }
 QComboBox::drop-down { border: none; width: 22px; }
 QComboBox::down-arrow { image: url($icons/chevron-down.svg); width: 12px; height: 12px; }
 QComboBox QAbstractItemView {

@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QByteArray, Qt
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
 
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
@@ -11,6 +11,7 @@ from featherweight.gui.views.details import DetailsView
 from featherweight.gui.views.job import JobView
 from featherweight.gui.views.layer_table import LayerTableView
 from featherweight.gui.views.log_panel import LogPanel
+from featherweight.gui.views.recovery import RecoveryView
 from featherweight.gui.views.results import ResultsView
 
 RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
@@ -27,6 +28,7 @@ class Workbench(QMainWindow):
         super().__init__(parent, Qt.WindowType.Widget)
         self.setObjectName("workbench")
         self.setDockNestingEnabled(True)
+        self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
         self.table = LayerTableView(document)
         self.results = ResultsView(document)
@@ -35,6 +37,7 @@ class Workbench(QMainWindow):
         self._docks = [
             self._dock("choices", "&Choices", ChoicesView(document), RIGHT),
             self._dock("details", "&Details", DetailsView(document), RIGHT),
+            self._dock("recovery", "Reco&very", RecoveryView(document), RIGHT),
             self._dock("job", "&Job", JobView(document), BOTTOM),
             self._dock("results", "&Results", self.results, BOTTOM),
             self._dock("log", "L&og", self.log, BOTTOM),
@@ -70,8 +73,10 @@ class Workbench(QMainWindow):
         return dock
 
     def _arrange(self) -> None:
-        choices, details, job, results, log = self._docks
-        self.splitDockWidget(choices, details, Qt.Orientation.Vertical)
+        choices, details, recovery, job, results, log = self._docks
+        self.tabifyDockWidget(choices, details)
+        self.tabifyDockWidget(choices, recovery)
+        choices.raise_()
         self.tabifyDockWidget(job, results)
         self.tabifyDockWidget(job, log)
         log.hide()

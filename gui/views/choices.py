@@ -3,24 +3,25 @@
 from collections import defaultdict
 from typing import NamedTuple
 
-from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
 from featherweight.engine.recipe import Setting
 from featherweight.engine.results import Cost
-from featherweight.gui import icons, theme, wording
+from featherweight.gui import wording
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.basis_badge import BasisBadge
-from featherweight.gui.widgets.before_after_table import BeforeAfterTable
+from featherweight.gui.widgets.before_after_strip import BeforeAfterStrip
 from featherweight.gui.widgets.empty_state import EmptyState
 from featherweight.gui.widgets.panel import Panel
 from featherweight.gui.widgets.slot_editor import Offer, SlotEditor
-from featherweight.gui.widgets.text import ElidedLabel, label, rule
+from featherweight.gui.widgets.text import ElidedLabel, label, page, rule
 
 PRUNING = "channel_pruning"
 FIGURES = (("parameters", "Parameters"), ("macs", "MACs"), ("bits", "Stored size"))
+
+ROUGH = "What a coder or a clustering saves is known only once it has run."
 
 
 class Takers(NamedTuple):
@@ -50,7 +51,7 @@ class ChoicesView(QWidget):
         self._refresh()
 
     def _build_head(self) -> QWidget:
-        head = QWidget()
+        head = page()
         self.title = ElidedLabel()
         self.title.setObjectName("choices_title")
         self.title.setProperty("role", "heading")
@@ -78,27 +79,20 @@ class ChoicesView(QWidget):
             self.panel.add(editor)
 
     def _build_foot(self) -> QWidget:
-        foot = QWidget()
-        foot.setObjectName("prediction_strip")
-        self.figures = BeforeAfterTable(
-            "predicted", (("selected", "Selected"), ("network", "Whole network")), FIGURES
-        )
-        self.exactness = label("", "muted", wrap=True)
-        self.compress_button = QPushButton("Compress")
-        self.compress_button.setObjectName("compress_button")
-        self.compress_button.setProperty("role", "primary")
+        self.foot = page()
+        self.foot.setObjectName("prediction_strip")
+        self.figures = BeforeAfterStrip("selected", FIGURES)
         top = QHBoxLayout()
-        top.addWidget(label("Predicted", "section"))
-        top.addWidget(BasisBadge("estimated"))
+        top.addWidget(label("Selected layers after it", "section"))
         top.addStretch(1)
-        column = QVBoxLayout(foot)
-        column.setContentsMargins(16, 0, 16, 16)
+        top.addWidget(BasisBadge("estimated"))
+        column = QVBoxLayout(self.foot)
+        column.setContentsMargins(16, 0, 16, 12)
         column.setSpacing(8)
         column.addWidget(rule())
         column.addLayout(top)
-        for piece in (self.figures, self.exactness, self.compress_button):
-            column.addWidget(piece)
-        return foot
+        column.addWidget(self.figures)
+        return self.foot
 
     def _connect(self) -> None:
         document = self._document
@@ -110,8 +104,6 @@ class ChoicesView(QWidget):
         ):
             changed.connect(self._refresh)
         document.prediction_changed.connect(self._show_prediction)
-        for changed in (document.task_changed, document.job_changed, document.recipe_changed):
-            changed.connect(self._show_whether_to_run)
         for slot, editor in self.editors.items():
             editor.method_chosen.connect(lambda name, s=slot: self._on_method_chosen(s, name))
             editor.option_changed.connect(
@@ -120,19 +112,8 @@ class ChoicesView(QWidget):
         self.clear_button.clicked.connect(
             lambda: self._document.clear_choices(self._document.selection)
         )
-        self.compress_button.clicked.connect(lambda: self._document.compress())
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        if event.type() == QEvent.Type.PaletteChange:
-            self._dress()
-        super().changeEvent(event)
-
-    def _dress(self) -> None:
-        shade = theme.colours().on_accent
-        self.compress_button.setIcon(icons.pixmap("feather", 16, shade))
 
     def _refresh(self) -> None:
-        self._dress()
         document = self._document
         selection = document.selection
         self.title.setText(selection[0] if len(selection) == 1 else f"{len(selection)} layers")
@@ -145,7 +126,6 @@ class ChoicesView(QWidget):
             if selection:
                 self._show_slot(slot, editor)
         self._show_prediction()
-        self._show_whether_to_run()
 
     def _show_slot(self, slot: Slot, editor: SlotEditor) -> None:
         document = self._document
@@ -169,8 +149,7 @@ class ChoicesView(QWidget):
         for method in methods:
             reasons = [layer.locks[method.name] for layer in layers if method.name in layer.locks]
             possible = len(reasons) < len(layers)
-            some = f"{len(reasons)} of {len(layers)} layers cannot take it: {reasons[0]}"
-            offers.append(Offer(method, possible, (reasons and some) or ""))
+            offers.append(Offer(method, possible, _why(reasons, len(layers))))
         if not methods:
             return (), "The engine is still starting."
         return tuple(offers), offers[0].reason
@@ -220,55 +199,33 @@ class ChoicesView(QWidget):
 
     def _show_prediction(self) -> None:
         prediction = self._document.prediction
-        if prediction is None:
-            self.exactness.setText("The engine has not answered yet.")
-            for figure, _ in FIGURES:
-                for thing in ("selected", "network"):
-                    self.figures.show_cell(thing, figure, wording.NONE, "")
-            return
-        self.exactness.setText(
-            "" if prediction.exact else "What a coder saves is known only once it has run."
-        )
-        self.exactness.setVisible(not prediction.exact)
-        self._show_costs("network", prediction.before, prediction.after)
         layers = [self._document.layers[name] for name in self._document.selection]
-        costs = [
-            prediction.layers[layer.name] for layer in layers if layer.name in prediction.layers
-        ]
-        parameters = sum(layer.parameters for layer in layers)
+        self.foot.setVisible(bool(layers))
+        if prediction is None or any(layer.name not in prediction.layers for layer in layers):
+            for figure, _ in FIGURES:
+                self.figures.show_figure(figure, wording.NONE, "")
+            return
+        rough = not prediction.exact
+        self.figures.name("bits", "Stored size ≈" if rough else "Stored size", ROUGH * rough)
+        costs = [prediction.layers[layer.name] for layer in layers]
         before = Cost(
-            parameters=parameters,
+            parameters=sum(layer.parameters for layer in layers),
             macs=sum(layer.macs or 0 for layer in layers),
-            bits=parameters * 32,
+            bits=sum(layer.parameters for layer in layers) * 32,
         )
         after = Cost(
             parameters=sum(cost.parameters for cost in costs),
             macs=sum(cost.macs for cost in costs),
             bits=sum(cost.bits for cost in costs),
         )
-        self._show_costs("selected", before if costs else None, after)
-
-    def _show_costs(self, thing: str, before: Cost | None, after: Cost) -> None:
         for figure, _ in FIGURES:
-            if before is None:
-                self.figures.show_cell(thing, figure, wording.NONE, "")
-                continue
             write = wording.bits if figure == "bits" else wording.count
             old, new = getattr(before, figure), getattr(after, figure)
-            same = old == new
-            text = write(new) if same else f"{write(old)} → {write(new)}"
-            self.figures.show_cell(thing, figure, text, "" if same else wording.change(old, new))
+            moved = "" if old == new else f"from {write(old)}, {wording.change(old, new)}"
+            self.figures.show_figure(figure, write(new), moved)
 
-    def _show_whether_to_run(self) -> None:
-        document = self._document
-        self.compress_button.setEnabled(document.can_compress)
-        reason = "Run the recipe on the network"
-        if document.network is None:
-            reason = "Open a network first"
-        elif not document.idle:
-            reason = "A job is under way"
-        elif document.task is None:
-            reason = "The task is still being read"
-        elif not document.can_compress:
-            reason = "Choose a method for some layer, or switch recovery on"
-        self.compress_button.setToolTip(reason)
+
+def _why(reasons: list[str], asked: int) -> str:
+    if not reasons or asked == 1:
+        return "".join(reasons)
+    return f"{len(reasons)} of {asked} layers cannot take it: {reasons[0]}"

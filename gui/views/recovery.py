@@ -7,6 +7,7 @@ from featherweight.engine.options import Scalar, describe
 from featherweight.engine.recipe import FineTuning
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.option_form import OptionForm
+from featherweight.gui.widgets.panel import Panel
 from featherweight.gui.widgets.text import label
 
 
@@ -24,13 +25,13 @@ class RecoveryView(QWidget):
         self.form = OptionForm("option_recovery")
         self.form.show_options(describe(FineTuning))
         self.hint = label("", "muted", wrap=True)
+        panel = Panel()
+        panel.setObjectName("recovery_panel")
+        for piece in (self.switch, self.form, self.hint):
+            panel.add(piece)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 16, 16, 16)
-        layout.setSpacing(8)
-        layout.addWidget(self.switch)
-        layout.addWidget(self.form)
-        layout.addWidget(self.hint)
-        layout.addStretch(1)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(panel)
         self.switch.clicked.connect(self._on_switched)
         self.form.changed.connect(self._on_option_changed)
         document.recipe_changed.connect(self._refresh)

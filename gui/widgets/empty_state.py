@@ -12,6 +12,8 @@ class EmptyState(QWidget):
 
     def __init__(self, icon: str, title: str, text: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setProperty("role", "page")
         self._icon = icon
         self._picture = QLabel()
         self._title = label(title, "section")

@@ -41,7 +41,7 @@ class NumberControl(QWidget):
         self._whole = whole
         self.box = NumberBox(whole)
         self.box.setRange(minimum, maximum)
-        self.box.setMinimumWidth(72)
+        self.box.setFixedWidth(92)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         exact = whole and maximum - minimum <= STEPS and not self._bent
         self.slider.setRange(0, round(maximum - minimum) if exact else STEPS)

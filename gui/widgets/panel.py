@@ -3,7 +3,7 @@
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLayout, QScrollArea, QVBoxLayout, QWidget
 
-from featherweight.gui.widgets.text import label, rule
+from featherweight.gui.widgets.text import label, page, rule
 
 
 class Panel(QScrollArea):
@@ -14,13 +14,12 @@ class Panel(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        page = QWidget()
-        page.setProperty("role", "page")
-        self._column = QVBoxLayout(page)
+        ground = page()
+        self._column = QVBoxLayout(ground)
         self._column.setContentsMargins(16, 16, 16, 16)
         self._column.setSpacing(16)
         self._column.addStretch(1)
-        self.setWidget(page)
+        self.setWidget(ground)
 
     def add(self, piece: QWidget | QLayout) -> None:
         """Append a widget or a layout."""

@@ -25,6 +25,14 @@ def rule() -> QFrame:
     return made
 
 
+def page() -> QWidget:
+    """Return a widget with the ground of a page."""
+    made = QWidget()
+    made.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+    made.setProperty("role", "page")
+    return made
+
+
 class ElidedLabel(QLabel):
     """A one-line label that loses its middle where there is no room; the tooltip tells it all."""
 

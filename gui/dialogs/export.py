@@ -1,0 +1,258 @@
+"""Exporting a network: where to, in which form, and what was checked of the file."""
+
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from featherweight.engine.results import Export
+from featherweight.gui import wording
+from featherweight.gui.document import Document
+from featherweight.gui.widgets.figure_table import FigureTable
+from featherweight.gui.widgets.panel import Panel, Section
+from featherweight.gui.widgets.plain_table import PlainTable
+from featherweight.gui.widgets.text import ElidedLabel, label
+
+Form = Literal["onnx", "pt2", "archive"]
+FORMS: tuple[tuple[Form, str, str, str], ...] = (
+    (
+        "onnx",
+        "ONNX",
+        ".onnx",
+        "Opens in ONNX Runtime and most other runtimes. It is loaded there and compared with the"
+        " network: relative error, label agreement, file size, and latency in one interleaved run"
+        " with the uncompressed export.",
+    ),
+    (
+        "pt2",
+        "PyTorch exported program",
+        ".pt2",
+        "Opens with torch.export.load. It is loaded again and its outputs are compared.",
+    ),
+    (
+        "archive",
+        "Featherweight archive",
+        ".fwz",
+        "The smallest file: weights stay coded. Its size equals the ledger to the byte, and it is"
+        " opened again to the same outputs, bit for bit.",
+    ),
+)
+
+
+class ExportDialog(QDialog):
+    """Asks, waits for the engine, and shows what it checked. Opened with open()."""
+
+    def __init__(self, document: Document, archive: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._document = document
+        self._archive = archive
+        self._stem = _stem(document, archive)
+        self._waiting = False
+        self.setWindowTitle("Export")
+        self.setObjectName("export_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self._build_question())
+        self.pages.addWidget(self._build_summary())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(20, 20, 20, 16)
+        layout.setSpacing(16)
+        layout.addWidget(self.pages, 1)
+        layout.addLayout(self._build_buttons())
+        self.resize(560, 300)
+        document.exported.connect(self._on_exported)
+        document.job_changed.connect(self._on_job_changed)
+        document.noticed.connect(self._on_noticed)
+        self._on_form_changed()
+
+    def _build_question(self) -> QWidget:
+        self.form = QComboBox()
+        self.form.setObjectName("export_format")
+        self.form.setAccessibleName("Format")
+        for name, title, suffix, _ in FORMS:
+            self.form.addItem(f"{title} ({suffix})", name)
+        self.path = QLineEdit()
+        self.path.setObjectName("export_path")
+        self.path.setAccessibleName("File")
+        self.browse_button = QPushButton("Browse…")
+        self.browse_button.setObjectName("export_browse_button")
+        self.browse_button.setToolTip("Choose the file with a file dialog")
+        self.about = label("", "muted", wrap=True)
+        self.problem = label("", "warning", wrap=True)
+        self.problem.setObjectName("export_problem")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setMaximum(0)
+        self.bar.hide()
+        self.stage = label("", "muted")
+        question = QWidget()
+        grid = QGridLayout(question)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(12)
+        grid.setVerticalSpacing(10)
+        grid.setColumnStretch(1, 1)
+        lines: tuple[tuple[str, QWidget], ...] = (("Format", self.form), ("File", self.path))
+        for row, (text, control) in enumerate(lines):
+            title_label = label(text, "muted")
+            title_label.setBuddy(control)
+            grid.addWidget(title_label, row, 0)
+            grid.addWidget(control, row, 1)
+        grid.addWidget(self.browse_button, 1, 2)
+        for row, piece in enumerate((self.about, self.problem, self.bar, self.stage), 2):
+            grid.addWidget(piece, row, 1, 1, 2)
+        grid.setRowStretch(6, 1)
+        self.form.currentIndexChanged.connect(self._on_form_changed)
+        self.browse_button.clicked.connect(self._on_browse)
+        self.path.textChanged.connect(self._on_path_changed)
+        return question
+
+    def _build_summary(self) -> QWidget:
+        self.summary = Panel()
+        self.summary.setObjectName("export_summary")
+        self.where = ElidedLabel()
+        self.where.setProperty("role", "section")
+        self.checks = FigureTable(("", ""))
+        self.notes = label("", "muted", wrap=True)
+        self.shares = PlainTable(("Layer", "Bytes", "Share of the file"))
+        self.shares.setObjectName("export_shares")
+        self.shares.setAccessibleName("Bytes of the file by layer")
+        self.shares.setMinimumHeight(180)
+        checked = Section("Checked", line=False)
+        checked.body.addWidget(self.where)
+        checked.body.addWidget(self.checks)
+        checked.body.addWidget(self.notes)
+        self.shares_section = Section("Where the bytes are")
+        self.shares_section.body.addWidget(self.shares)
+        self.summary.add(checked)
+        self.summary.add(self.shares_section)
+        return self.summary
+
+    def _build_buttons(self) -> QHBoxLayout:
+        self.close_button = QPushButton("Cancel")
+        self.close_button.setObjectName("export_close_button")
+        self.close_button.setAutoDefault(False)
+        self.export_button = QPushButton("Export")
+        self.export_button.setObjectName("export_start_button")
+        self.export_button.setProperty("role", "primary")
+        self.export_button.setDefault(True)
+        self.close_button.clicked.connect(self.reject)
+        self.export_button.clicked.connect(self._on_export)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addStretch(1)
+        row.addWidget(self.close_button)
+        row.addWidget(self.export_button)
+        return row
+
+    def reject(self) -> None:
+        if self._waiting:
+            self._document.cancel()
+        super().reject()
+
+    def _on_form_changed(self) -> None:
+        _, _, suffix, about = FORMS[self.form.currentIndex()]
+        self.about.setText(about)
+        path = Path(self.path.text()) if self.path.text() else Path.home() / self._stem
+        known = {form[2] for form in FORMS}
+        stem = path.with_suffix("") if path.suffix in known else path
+        with QSignalBlocker(self.path):
+            self.path.setText(str(stem.with_name(stem.name + suffix)))
+        self._on_path_changed()
+
+    def _on_path_changed(self) -> None:
+        path = Path(self.path.text())
+        problem = ""
+        if not self.path.text().strip():
+            problem = "Name a file."
+        elif path.is_dir():
+            problem = f"{path} is a folder; name a file in it."
+        elif not path.parent.is_dir():
+            problem = f"The folder {path.parent} does not exist."
+        self.problem.setText(problem)
+        self.problem.setVisible(bool(problem))
+        self.export_button.setEnabled(not problem and not self._waiting and self._document.idle)
+
+    def _on_browse(self) -> None:
+        dialog = QFileDialog(self, "Export to", self.path.text())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(Path(self.path.text()).name)
+        dialog.fileSelected.connect(self.path.setText)
+        dialog.open()
+
+    def _on_export(self) -> None:
+        form = FORMS[self.form.currentIndex()][0]
+        self._set_waiting(True)
+        self._document.export(self._archive, form, Path(self.path.text()))
+
+    def _set_waiting(self, waiting: bool) -> None:
+        self._waiting = waiting
+        self.bar.setVisible(waiting)
+        self.stage.setText("")
+        for control in (self.form, self.path, self.browse_button):
+            control.setEnabled(not waiting)
+        self._on_path_changed()
+
+    def _on_job_changed(self) -> None:
+        job = self._document.job
+        if not self._waiting or job is None or job.kind != "export":
+            return
+        if job.active:
+            self.bar.setMaximum(job.steps)
+            self.bar.setValue(job.step)
+            self.stage.setText(job.stage)
+        elif job.state != "done":
+            self._set_waiting(False)
+
+    def _on_noticed(self, sentence: str, hint: str) -> None:
+        if self._waiting:
+            self._set_waiting(False)
+            self.problem.setText(f"{sentence} {hint}".strip())
+            self.problem.show()
+
+    def _on_exported(self, export: Export) -> None:
+        if not self._waiting:
+            return
+        self._set_waiting(False)
+        self.where.setText(export.path)
+        self.checks.show_figures(export.checks)
+        self.notes.setText("\n".join(export.notes))
+        self.notes.setVisible(bool(export.notes))
+        whole = export.checks["bytes"].value if "bytes" in export.checks else 0.0
+        whole = whole or sum(share.bytes for share in export.shares) or 1.0
+        self.shares.show_lines(
+            [
+                [
+                    (share.layer, share.layer),
+                    (share.bytes, wording.size(share.bytes)),
+                    (share.bytes, wording.percent(share.bytes / whole)),
+                ]
+                for share in export.shares
+            ],
+            by=1,
+        )
+        self.shares_section.setVisible(bool(export.shares))
+        self.pages.setCurrentWidget(self.summary)
+        self.export_button.hide()
+        self.close_button.setText("Close")
+        self.resize(max(self.width(), 560), 620)
+
+
+def _stem(document: Document, archive: str) -> str:
+    network = Path(document.name).stem
+    names = (result.name for result in document.results if archive and result.archive == archive)
+    result = next(names, "")
+    return f"{network} {result}".strip().replace("/", "-")

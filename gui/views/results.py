@@ -1,0 +1,232 @@
+"""The results: figures before and after beside the prediction, and where every bit went."""
+
+from collections import defaultdict
+
+import msgspec
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QStackedLayout,
+    QVBoxLayout,
+    QWidget,
+)
+
+from featherweight.engine.figures import Figure
+from featherweight.engine.ledger import Ledger
+from featherweight.engine.results import Cost, Result
+from featherweight.gui import icons, theme, wording
+from featherweight.gui.dialogs.export import ExportDialog
+from featherweight.gui.document import Document
+from featherweight.gui.widgets.empty_state import EmptyState
+from featherweight.gui.widgets.figure_table import FigureTable
+from featherweight.gui.widgets.panel import Panel
+from featherweight.gui.widgets.plain_table import Cell, PlainTable
+from featherweight.gui.widgets.stacked_bar import Part, StackedBar
+from featherweight.gui.widgets.text import label, page
+
+KINDS = ("values", "indices", "codebooks", "scales", "tables")
+SIDE_BY_SIDE = 720
+IDENTITY = Qt.ItemDataRole.UserRole
+
+
+class ResultsView(QWidget):
+    """A list of results; the one that is selected shows what it is made of."""
+
+    def __init__(self, document: Document, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._document = document
+        self._shown: tuple[Result, ...] = ()
+        self.empty = EmptyState(
+            "result",
+            "No result yet",
+            "A run of the recipe puts its result here, with its figures before and after.",
+        )
+        self.filled = page()
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self.empty)
+        self._stack.addWidget(self.filled)
+        row = QHBoxLayout(self.filled)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addLayout(self._build_list())
+        row.addWidget(self._build_details(), 1)
+        document.results_changed.connect(self._refresh)
+        document.network_changed.connect(self._refresh)
+        self._refresh()
+
+    @property
+    def result(self) -> Result | None:
+        """The result that is selected."""
+        item = self.list.currentItem()
+        wanted = item.data(IDENTITY) if item else ""
+        return next((result for result in self._shown if result.identity == wanted), None)
+
+    def _build_list(self) -> QVBoxLayout:
+        self.list = QListWidget()
+        self.list.setObjectName("results_list")
+        self.list.setAccessibleName("Results")
+        self.list.setFixedWidth(208)
+        self.list.currentItemChanged.connect(lambda: self._show_result())
+        self.export_button = QPushButton("Export…")
+        self.export_button.setObjectName("result_export_button")
+        self.export_button.setProperty("role", "primary")
+        self.export_button.setToolTip("Write the network to a file and check the file")
+        self.export_button.clicked.connect(self._on_export)
+        self.restore_button = QPushButton("Restore recipe")
+        self.restore_button.setObjectName("restore_recipe_button")
+        self.restore_button.setToolTip("Take over this result's choices; it can be undone")
+        self.restore_button.clicked.connect(self._on_restore)
+        column = QVBoxLayout()
+        column.setContentsMargins(8, 8, 0, 12)
+        column.setSpacing(8)
+        for piece in (self.list, self.export_button, self.restore_button):
+            column.addWidget(piece)
+        return column
+
+    def _build_details(self) -> QWidget:
+        self.figures = FigureTable(("", "Before", "After", "Change", "Predicted"))
+        self.figures.setObjectName("result_figures")
+        self.rates = label("", "muted", wrap=True)
+        self.rates.setObjectName("result_rates")
+        left = QVBoxLayout()
+        left.setSpacing(10)
+        left.addWidget(self.figures)
+        left.addWidget(self.rates)
+        left.addStretch(1)
+        self.stored = label("", "section")
+        self.ledger_bar = StackedBar()
+        self.ledger_bar.setObjectName("ledger_bar")
+        self.ledger_bar.setAccessibleName("Stored bytes by kind")
+        self.ledger_table = PlainTable(("Layer", "Stored", "Of float32", "Values", "Beside them"))
+        self.ledger_table.setObjectName("ledger_table")
+        self.ledger_table.setAccessibleName("Stored bytes by layer")
+        self.ledger_table.setMinimumHeight(140)
+        right = QVBoxLayout()
+        right.setSpacing(8)
+        for piece in (self.stored, self.ledger_bar, self.ledger_table):
+            right.addWidget(piece)
+        self._halves = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._halves.setSpacing(32)
+        self._halves.addLayout(left)
+        self._halves.addLayout(right, 1)
+        panel = Panel()
+        panel.add(self._halves)
+        return panel
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        wide = self.width() >= SIDE_BY_SIDE
+        directions = QBoxLayout.Direction
+        self._halves.setDirection(directions.LeftToRight if wide else directions.TopToBottom)
+        super().resizeEvent(event)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        if event.type() == QEvent.Type.PaletteChange:
+            self._dress()
+        super().changeEvent(event)
+
+    def _dress(self) -> None:
+        self.export_button.setIcon(icons.icon("export", theme.colours().on_accent))
+        self.restore_button.setIcon(icons.icon("recipe"))
+
+    def _refresh(self) -> None:
+        self._dress()
+        results = self._document.results
+        self._stack.setCurrentWidget(self.filled if results else self.empty)
+        if results == self._shown:
+            return
+        grown = len(results) > len(self._shown)
+        kept = self.list.currentRow()
+        self._shown = results
+        with QSignalBlocker(self.list):
+            self.list.clear()
+            for result in results:
+                item = QListWidgetItem(f"{result.name}\n{_headline(result)}")
+                item.setData(IDENTITY, result.identity)
+                self.list.addItem(item)
+            self.list.setCurrentRow(len(results) - 1 if grown else min(kept, len(results) - 1))
+        self._show_result()
+
+    def _show_result(self) -> None:
+        result = self.result
+        if result is None:
+            return
+        predicted = predicted_figures(result.predicted)
+        self.figures.show_comparison(result.before.figures, result.after.figures, predicted)
+        self.rates.setText(_rates(result))
+        self._show_ledger(result.ledger)
+
+    def _show_ledger(self, ledger: Ledger) -> None:
+        self.stored.setText(f"{wording.size(ledger.bytes)} stored, to the byte: {ledger.bytes:,} B")
+        totals = {kind: sum(getattr(e, kind) for e in ledger.entries) for kind in KINDS}
+        totals["container"] = ledger.container
+        self.ledger_bar.show_parts(
+            [Part(wording.KIND_TITLES[kind], n, wording.bits(n)) for kind, n in totals.items()]
+        )
+        self.ledger_table.show_lines(_ledger_lines(ledger), by=1)
+
+    def _on_export(self) -> None:
+        if self.result is not None:
+            ExportDialog(self._document, self.result.archive, self.window()).open()
+
+    def _on_restore(self) -> None:
+        result = self.result
+        if result is not None:
+            self._document.use_recipe(result.recipe, f"Recipe of {result.name}")
+
+
+def predicted_figures(cost: Cost) -> dict[str, Figure]:
+    """Return a predicted cost as figures under the names of the measured ones."""
+    figures = {
+        name: Figure(value, "", "estimated") for name, value in msgspec.structs.asdict(cost).items()
+    }
+    return figures | {"bytes": Figure(cost.bits / 8, "B", "estimated")}
+
+
+def _headline(result: Result) -> str:
+    parts = []
+    for name, what in (("bytes", "size"), ("top1", "top-1"), ("agreement", "agreement")):
+        before, after = (m.figures.get(name) for m in (result.before, result.after))
+        if before is not None and after is not None:
+            parts.append(f"{wording.moved(name, before, after)} {what}")
+    return ", ".join(parts)
+
+
+def _rates(result: Result) -> str:
+    parts = []
+    for sign, name, what in (
+        ("α", "parameters", "of parameters"),
+        ("α", "bytes", "of stored bytes"),
+        ("δ", "latency", "of measured latency"),
+    ):
+        before, after = (m.figures.get(name) for m in (result.before, result.after))
+        if before is not None and after is not None and after.value:
+            parts.append(f"{sign} {wording.factor(before.value / after.value)} {what}")
+    return "  ·  ".join(parts)
+
+
+def _ledger_lines(ledger: Ledger) -> list[list[Cell]]:
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for entry in ledger.entries:
+        line = sums[entry.layer]
+        line[0] += entry.bits
+        line[1] += entry.original
+        line[2] += entry.values
+    return [
+        [
+            (name, name),
+            (stored, wording.bits(stored)),
+            (stored / original if original else 0.0, _share(stored, original)),
+            (values, wording.bits(values)),
+            (stored - values, wording.bits(stored - values)),
+        ]
+        for name, (stored, original, values) in sums.items()
+    ]
+
+
+def _share(stored: int, original: int) -> str:
+    return wording.percent(stored / original) if original else wording.NONE
