@@ -122,3 +122,13 @@ def test_that_the_readme_shows_only_options_that_the_command_line_has(root: Path
             check=True,
         ).stdout
         assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--\w+", told))
+
+
+def test_that_every_link_within_the_documents_leads_to_a_file(root: Path) -> None:
+    broken = [
+        f"{document.name}: {target}"
+        for document in sorted(root.glob("*.md"))
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
+        if "://" not in target and not (root / target).exists()
+    ]
+    assert broken == []
