@@ -59,7 +59,7 @@ def run_of(network: Network) -> Run:
     """
     layers = {name for name, _ in network.layers()}
     on_meta = any(parameter.is_meta for parameter in network.module.parameters())
-    with torch.no_grad(), _evaluating(network.module), _open_attention():
+    with torch.no_grad(), evaluating(network.module), _open_attention():
         if isinstance(network.module, fx.GraphModule):
             try:
                 return _fake_run(network.module, network.example, layers)
@@ -67,6 +67,18 @@ def run_of(network: Network) -> Run:
                 if on_meta:
                     raise
         return _real_run(network, layers)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode for a while; each part goes back to the mode it was in."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def functions_of(path: str) -> str:
@@ -201,17 +213,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def _shape(value: Any) -> tuple[int, ...]:
     first = next(_tensors(value), None)
     return () if first is None else tuple(first.shape)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager

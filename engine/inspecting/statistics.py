@@ -1,0 +1,69 @@
+"""How the weights of one layer are spread."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featherweight.engine.inspecting.spectrum import singular_values
+from featherweight.engine.layer import Histogram, LayerDetails
+from featherweight.engine.network import Network
+from featherweight.engine.weight_forms import CompactLayer
+
+BINS = 100
+
+
+def details(network: Network, name: str) -> LayerDetails:
+    """Return statistics, histogram and spectrum of the main weight of a layer.
+
+    Of what the weight is now: where it is held in another form, of the decoded numbers. Raises
+    KeyError where the network has no such layer.
+    """
+    layer = dict(network.layers())[name]
+    weight = main_weight(layer)
+    if weight is None or not weight.numel():
+        empty = Histogram(edges=(0.0, 1.0), counts=(0,))
+        return LayerDetails(
+            name=name,
+            mean=0.0,
+            deviation=0.0,
+            minimum=0.0,
+            maximum=0.0,
+            zeros=0.0,
+            histogram=empty,
+            spectrum=(),
+        )
+    values = weight.detach().float().reshape(-1)
+    return LayerDetails(
+        name=name,
+        mean=float(values.mean()),
+        deviation=float(values.std(correction=0)),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        zeros=1 - int(values.count_nonzero()) / values.numel(),
+        histogram=histogram(values),
+        spectrum=singular_values(as_matrix(layer, weight)) if weight.ndim >= 2 else (),
+    )
+
+
+def main_weight(layer: nn.Module) -> Tensor | None:
+    """Return the tensor that a layer is about: its largest, of two or more dimensions if any."""
+    with torch.no_grad():
+        held = (
+            layer.weights() if isinstance(layer, CompactLayer) else dict(layer.named_parameters())
+        )
+    tensors = sorted(held.values(), key=lambda value: (value.ndim >= 2, value.numel()))
+    return tensors[-1] if tensors else None
+
+
+def as_matrix(layer: nn.Module, weight: Tensor) -> Tensor:
+    """Return a weight as a matrix of outputs by the rest."""
+    plain = layer.settings if isinstance(layer, CompactLayer) else layer
+    if isinstance(plain, nn.modules.conv._ConvTransposeNd) and plain.groups == 1:
+        weight = weight.transpose(0, 1)
+    return weight.detach().reshape(weight.shape[0], -1)
+
+
+def histogram(values: Tensor, bins: int = BINS) -> Histogram:
+    """Count values (one dimension, float32) in bins of equal width from smallest to largest."""
+    counts, edges = np.histogram(values.numpy(), bins=bins)
+    return Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
