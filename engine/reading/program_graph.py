@@ -1,0 +1,240 @@
+"""The graph of a `.pt2` file: its JSON nodes as an fx graph of PyTorch's own operators."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.lifting import container
+from featherweight.engine.reading.examples import SMALLEST_VOCABULARY
+from featherweight.engine.reading.opening import check_name
+
+Json = dict[str, Any]
+
+DTYPES = {
+    1: torch.uint8,
+    2: torch.int8,
+    3: torch.int16,
+    4: torch.int32,
+    5: torch.int64,
+    6: torch.float16,
+    7: torch.float32,
+    8: torch.float64,
+    12: torch.bool,
+    13: torch.bfloat16,
+}
+MEMORY_FORMATS = {
+    1: torch.contiguous_format,
+    2: torch.channels_last,
+    3: torch.channels_last_3d,
+    4: torch.preserve_format,
+}
+PLAIN = ("int", "ints", "float", "floats", "string", "strings", "bool", "bools", "int_lists")
+
+ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
+# Of aten's internal operators those that exported programs hold; the others touch raw memory.
+INTERNAL = (
+    *("_to_copy", "_softmax", "_log_softmax", "_unsafe_view", "_convolution", "_weight_norm"),
+    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "_adaptive_avg_pool2d"),
+    "_scaled_dot_product_flash_attention_for_cpu",
+)
+REFUSED = ("from_file", "set_", "set", "resize_", "resize", "resize_as_", "record_stream")
+ASSERTIONS = ("_assert", "sym_constrain_range")
+
+NUMBERS: dict[str, Callable[..., Any]] = {
+    **{
+        f"_operator.{name}": getattr(operator, name)
+        for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow", "getitem")
+    },
+    **{
+        f"_operator.{name}": getattr(operator, name)
+        for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_")
+    },
+    **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
+    **{
+        f"torch.{name}": getattr(torch, name)
+        for name in ("sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite")
+    },
+}
+
+
+class ProgramGraph:
+    """One exported program. `tensors` are its parameters, buffers and constants by dotted name."""
+
+    def __init__(self, program: Json, tensors: Mapping[str, Tensor], path: str) -> None:
+        self.path = path
+        self.tensors = tensors
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.values: dict[str, fx.Node] = {}
+        self.sources: dict[str, str] = {}
+        self.described: Json = program["graph"]
+        self.inputs: list[str] = []
+        self.signature: Json = program["signature"]
+        for spec in self.signature["input_specs"]:
+            self._take_input(spec)
+
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes that the program was exported with; a free size has its hint."""
+        metas = (self.described["tensor_values"][name] for name in self.inputs)
+        return tuple(tuple(_size(size) for size in meta["sizes"]) for meta in metas)
+
+    def input_dtypes(self) -> tuple[str, ...]:
+        """Return the dtypes of the inputs."""
+        metas = (self.described["tensor_values"][name] for name in self.inputs)
+        return tuple(str(DTYPES[meta["dtype"]]).removeprefix("torch.") for meta in metas)
+
+    def vocabulary(self) -> int:
+        """Return the rows of the smallest embedding: indices below it are valid."""
+        rows = []
+        for node in self.described["nodes"]:
+            if node["target"].startswith("torch.ops.aten.embedding."):
+                weight = node["inputs"][0]["arg"].get("as_tensor", {}).get("name", "")
+                if weight in self.sources:
+                    rows.append(self.tensors[self.sources[weight]].shape[0])
+        return min(rows, default=SMALLEST_VOCABULARY)
+
+    def module(self) -> nn.Module:
+        """Return the program as a module of raw parameters and aten calls.
+
+        Raises UserError where it calls anything else.
+        """
+        for node in self.described["nodes"]:
+            self._take_call(node)
+        results = [
+            self._argument(argument)
+            for argument, spec in zip(
+                self.described["outputs"], self.signature["output_specs"], strict=True
+            )
+            if "user_output" in spec
+        ]
+        self.graph.output(results[0] if len(results) == 1 else tuple(results))
+        return fx.GraphModule(self.root, self.graph, class_name="Network")
+
+    def _take_input(self, spec: Json) -> None:
+        ((kind, details),) = spec.items()
+        if kind == "user_input" and "as_tensor" in details["arg"]:
+            name = details["arg"]["as_tensor"]["name"]
+            self.inputs.append(name)
+            self.values[name] = self.graph.placeholder(name)
+        elif kind in ("parameter", "buffer", "tensor_constant"):
+            self._register(details["arg"]["name"], details[f"{kind}_name"])
+        else:
+            raise UserError(
+                f"{self.path} takes an input of the kind {kind}, not a tensor.",
+                "Export the network with tensors as its only inputs.",
+            )
+
+    def _register(self, name: str, source: str) -> None:
+        check_name(source, self.path)
+        parent, _, leaf = source.rpartition(".")
+        owner, tensor = container(self.root, parent), self.tensors[source]
+        if isinstance(tensor, nn.Parameter):
+            owner.register_parameter(leaf, tensor)
+        else:
+            owner.register_buffer(leaf, tensor)
+        self.sources[name] = source
+        self.values[name] = self.graph.get_attr(source)
+
+    def _take_call(self, node: Json) -> None:
+        target = self._target(str(node["target"]))
+        if target is None:
+            return
+        arguments, keywords = [], {}
+        for given in node["inputs"]:
+            value = self._argument(given["arg"])
+            if given.get("kind") == 1:
+                arguments.append(value)
+            else:
+                keywords[given["name"]] = value
+        made = self.graph.call_function(target, tuple(arguments), keywords)
+        names = list(_names(node["outputs"]))
+        several = len(node["outputs"]) > 1 or any("as_tensors" in out for out in node["outputs"])
+        for position, name in enumerate(names):
+            part = self.graph.call_function(operator.getitem, (made, position)) if several else made
+            self.values[name] = part
+
+    def _target(self, name: str) -> Callable[..., Any] | None:
+        """Return the operator of a name, None for an assertion, which gives nothing."""
+        if name in NUMBERS:
+            return NUMBERS[name]
+        found = ATEN.fullmatch(name)
+        if found is None:
+            raise self._refused(name)
+        packet, overload = found.groups()
+        if packet.startswith(ASSERTIONS):
+            return None
+        if packet in REFUSED or (packet.startswith("_") and packet not in INTERNAL):
+            raise self._refused(name)
+        target: Callable[..., Any] | None = getattr(
+            getattr(torch.ops.aten, packet, None), overload, None
+        )
+        if target is None:
+            raise self._refused(name)
+        return target
+
+    def _refused(self, name: str) -> UserError:
+        return UserError(
+            f"{self.path} is refused: it calls {name[:80]}, which is none of the tensor operators "
+            "that networks are made of.",
+            "Export the network with PyTorch's own operators and without control flow.",
+        )
+
+    def _argument(self, argument: Json) -> Any:
+        ((kind, value),) = argument.items()
+        kind = kind.removeprefix("as_")
+        if kind in PLAIN:
+            return _plain(kind, value)
+        if kind == "none":
+            return None
+        if kind == "tensor":
+            return self.values[value["name"]]
+        if kind == "name":
+            return self.values[value]
+        if kind in ("sym_int", "sym_float", "sym_bool", "optional_tensor"):
+            return self._argument(value)
+        if kind in ("sym_ints", "sym_floats", "sym_bools", "optional_tensors"):
+            return [self._argument(part) for part in value]
+        if kind in ("tensors", "nested_tensors"):
+            return [self._listed(part) for part in value]
+        constants = {"scalar_type": DTYPES, "memory_format": MEMORY_FORMATS}
+        if kind in constants:
+            return constants[kind][value]
+        if kind == "device":
+            return torch.device("cpu")
+        if kind == "layout":
+            return torch.strided
+        raise self._refused(f"something with an argument of the kind {kind}")
+
+    def _listed(self, part: Any) -> Any:
+        if isinstance(part, list):
+            return [self._listed(inner) for inner in part]
+        return self.values[part["name"]]
+
+
+def _plain(kind: str, value: Any) -> Any:
+    if kind == "float":
+        return float(value)
+    return [float(part) for part in value] if kind == "floats" else value
+
+
+def _size(size: Json) -> int:
+    known = size["as_int"] if "as_int" in size else size["as_expr"]["hint"]["as_int"]
+    return int(known)
+
+
+def _names(outputs: list[Json]) -> Iterator[str]:
+    """Give the names of the results of a call, in order."""
+    for output in outputs:
+        ((kind, value),) = output.items()
+        if kind == "as_tensors":
+            yield from (part["name"] for part in value)
+        elif kind == "as_none":
+            yield ""
+        else:
+            yield value["name"] if "name" in value else value["as_name"]
