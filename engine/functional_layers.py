@@ -32,7 +32,7 @@ def without_tensors(layer: nn.Module) -> nn.Module:
     empty._buffers = dict(layer._buffers)
     if isinstance(empty, nn.RNNBase):
         empty._flat_weights = [None] * len(empty._flat_weights_names)
-        empty._flat_weight_refs = []
+        empty._flat_weight_refs = [None] * len(empty._flat_weights_names)
     return empty
 
 
