@@ -382,9 +382,9 @@ class Document(QObject):
     def _on_died(self, sentence: str, hint: str, log: str) -> None:
         self._predicting.forget()
         self._describing.forget()
-        self._opening.lose_engine()
+        again = self._opening.lose_engine()
         self._runs.lose_engine()
-        self.noticed.emit(sentence, hint, log)
+        self.noticed.emit(sentence, f"{hint} {again}".rstrip(), log)
         if self.network is not None:
             self._predicting.ask(Predict(id=0, recipe=self.recipe))
 

@@ -56,16 +56,16 @@ class Opening(QObject):
 
     def open(self, attempt: Attempt) -> None:
         """Ask for a network; what a project wants trusted is trusted only where it is known."""
-        source, task = attempt.source, attempt.task
-        if attempt.project is not None:
-            source = self._without_foreign_trust(source, source.path)
-            task = self._without_foreign_trust(task, task.data)
+        foreign = attempt.project is not None
+        source = self._trusted(attempt.source, attempt.source.path, foreign)
+        task = self._trusted(attempt.task, attempt.task.data, foreign)
         self._attempt = msgspec.structs.replace(attempt, source=source, task=task)
         self._network_request = self._client.send(OpenNetwork(id=0, source=source))
         self._set_busy(f"Opening {Path(source.path).name}")
 
     def set_task(self, task: TaskSource) -> None:
         """Ask for the task's data."""
+        task = self._trusted(task, task.data)
         self._task = task
         self._task_request = self._client.send(SetTask(id=0, task=task))
         self._set_busy(f"Reading {Path(task.data).name}" if task.data else "Making random inputs")
@@ -73,10 +73,11 @@ class Opening(QObject):
     def allow(self, needed: TrustNeeded) -> None:
         """Ask again with these modules trusted, and remember that they are."""
         if needed.id == self._network_request and self._attempt is not None:
-            source = self._trusting(self._attempt.source, needed, self._attempt.source.path)
-            self.open(msgspec.structs.replace(self._attempt, source=source))
+            self._memory.allow(self._attempt.source.path, needed.names)
+            self.open(self._attempt)
         elif needed.id == self._task_request and self._task is not None:
-            self.set_task(self._trusting(self._task, needed, self._task.data))
+            self._memory.allow(self._task.data, needed.names)
+            self.set_task(self._task)
 
     def refuse(self, needed: TrustNeeded) -> None:
         """Leave everything as it is."""
@@ -103,10 +104,13 @@ class Opening(QObject):
                 self._fail(message, hint, details)
         return True
 
-    def lose_engine(self) -> None:
-        """Note that the engine died: what was asked is not answered any more."""
-        if self._network_request or self._task_request:
-            self._fail("The engine stopped while it was reading.", "Try again.", "")
+    def lose_engine(self) -> str:
+        """Note that the engine died; returns what the person has to do again, empty for nothing."""
+        if not (self._network_request or self._task_request):
+            return ""
+        again = "Open the file again" if self._network_request else "Choose the data again"
+        self._end()
+        return f"{again}: it was being read."
 
     def _fail(self, message: str, hint: str, details: str) -> None:
         attempt = self._attempt if self._network_request else None
@@ -125,9 +129,7 @@ class Opening(QObject):
         self.busy = busy
         self.busy_changed.emit()
 
-    def _without_foreign_trust(self, asked: S, file: str) -> S:
-        return msgspec.structs.replace(asked, trust=self._memory.known(file, asked.trust))
-
-    def _trusting(self, asked: S, needed: TrustNeeded, file: str) -> S:
-        self._memory.allow(file, needed.names)
-        return msgspec.structs.replace(asked, trust=(*asked.trust, *needed.names))
+    def _trusted(self, asked: S, file: str, foreign: bool = False) -> S:
+        known = self._memory.known(file, asked.trust)
+        given = () if foreign else asked.trust
+        return msgspec.structs.replace(asked, trust=tuple(dict.fromkeys((*given, *known))))

@@ -33,9 +33,9 @@ class TrustMemory:
         write_whole(self._path, to_yaml(self._allowed).encode())
 
     def known(self, file: str, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return those of `names` that the person allowed for `file`, and our own modules."""
-        allowed = self._allowed.files.get(file, ())
-        return tuple(name for name in names if name in allowed or name.startswith(OWN_CODE))
+        """Return what the person allowed for `file`, and those of `names` that are our own."""
+        own = (name for name in names if name.startswith(OWN_CODE))
+        return tuple(dict.fromkeys((*self._allowed.files.get(file, ()), *own)))
 
     def _read(self) -> Allowed:
         try:
