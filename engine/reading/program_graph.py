@@ -200,8 +200,8 @@ class ProgramGraph:
             return self._argument(value)
         if kind in ("sym_ints", "sym_floats", "sym_bools", "optional_tensors"):
             return [self._argument(part) for part in value]
-        if kind in ("tensors", "nested_tensors"):
-            return [self._listed(part) for part in value]
+        if kind == "tensors":
+            return [self.values[part["name"]] for part in value]
         constants = {"scalar_type": DTYPES, "memory_format": MEMORY_FORMATS}
         if kind in constants:
             return constants[kind][value]
@@ -210,11 +210,6 @@ class ProgramGraph:
         if kind == "layout":
             return torch.strided
         raise self._refused(f"something with an argument of the kind {kind}")
-
-    def _listed(self, part: Any) -> Any:
-        if isinstance(part, list):
-            return [self._listed(inner) for inner in part]
-        return self.values[part["name"]]
 
 
 def _plain(kind: str, value: Any) -> Any:
