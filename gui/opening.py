@@ -130,6 +130,6 @@ class Opening(QObject):
         self.busy_changed.emit()
 
     def _trusted(self, asked: S, file: str, foreign: bool = False) -> S:
-        known = self._memory.known(file, asked.trust)
-        given = () if foreign else asked.trust
+        known: tuple[str, ...] = self._memory.known(file, asked.trust)
+        given: tuple[str, ...] = () if foreign else asked.trust
         return msgspec.structs.replace(asked, trust=tuple(dict.fromkeys((*given, *known))))
