@@ -16,27 +16,29 @@ def svd_keep(rank: int, outputs: int, inputs: int) -> float:
 def tucker_ranks(keep: float, outputs: int, inputs: int, taps: int) -> tuple[int, int]:
     """Return the ranks (of outputs, of inputs) whose three factors hold at most `keep` of a kernel.
 
-    Both are the same share t of their channels: t·(inputs² + outputs²) + t²·taps·inputs·outputs is
-    what the factors hold, solved for t and rounded down. Where a rank would be below 1 it is 1, and
-    the other one takes what is left.
+    Both are the same multiple x of the square root of their channels, so that the few colours of an
+    image keep more of their rank than wide layers do: the factors hold
+    x·(inputs^1.5 + outputs^1.5) + x²·taps·√(inputs·outputs), solved for x and rounded down. Where
+    a rank would be below 1 or above its channels it stays there, and the other takes what is left.
     """
-    ends, core = inputs**2 + outputs**2, taps * inputs * outputs
-    share = (math.sqrt(ends**2 + 4 * core**2 * keep) - ends) / (2 * core)
-    out_rank, in_rank = _whole(share * outputs), _whole(share * inputs)
-    if in_rank < 1:
-        in_rank, out_rank = 1, _whole((keep * core - inputs) / (taps + outputs))
-    elif out_rank < 1:
-        out_rank, in_rank = 1, _whole((keep * core - outputs) / (taps + inputs))
-    return max(out_rank, 1), max(in_rank, 1)
+    core = taps * inputs * outputs
+    ends, middle = inputs**1.5 + outputs**1.5, taps * (inputs * outputs) ** 0.5
+    multiple = (math.sqrt(ends**2 + 4 * middle * keep * core) - ends) / (2 * middle)
+    out_rank, in_rank = multiple * outputs**0.5, multiple * inputs**0.5
+    if not 1 <= in_rank <= inputs:
+        in_rank = min(max(in_rank, 1), inputs)
+        out_rank = (keep * core - inputs * in_rank) / (taps * in_rank + outputs)
+    elif not 1 <= out_rank <= outputs:
+        out_rank = min(max(out_rank, 1), outputs)
+        in_rank = (keep * core - outputs * out_rank) / (taps * out_rank + inputs)
+    return max(_whole(out_rank), 1), max(_whole(in_rank), 1)
 
 
 def tucker_keep(out_rank: int, outputs: int, inputs: int, taps: int) -> float:
     """Return the share at which `tucker_ranks` gives the outputs a rank."""
-    share = out_rank / outputs
-    ends, core = inputs**2 + outputs**2, taps * inputs * outputs
-    if share * inputs < 1:
-        return (inputs + out_rank * (taps + outputs)) / core
-    return (share * ends + share**2 * core) / core
+    in_rank = min(max(out_rank * (inputs / outputs) ** 0.5, 1), inputs)
+    held = inputs * in_rank + taps * in_rank * out_rank + outputs * out_rank
+    return held / (taps * inputs * outputs)
 
 
 def output_rank(method: str, keep: float, weight: tuple[int, ...]) -> int | None:

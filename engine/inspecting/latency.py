@@ -1,4 +1,4 @@
-"""How long every layer takes on this machine: the median of repeats, each over the whole network."""
+"""How long every layer takes on this machine: the median of repeats over the whole network."""
 
 import time
 from collections.abc import Iterator
