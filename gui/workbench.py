@@ -1,7 +1,7 @@
 """The workbench: the layer table in the middle, and around it what is asked and done of layers."""
 
 from PySide6.QtCore import QByteArray, Qt
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QKeySequence, QShowEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
 
 from featherweight.gui.document import Document
@@ -27,6 +27,7 @@ class Workbench(QMainWindow):
     ) -> None:
         super().__init__(parent, Qt.WindowType.Widget)
         self.setObjectName("workbench")
+        self._fresh = False
         self.setDockNestingEnabled(True)
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
@@ -35,15 +36,13 @@ class Workbench(QMainWindow):
         self.log = LogPanel(client)
         self.setCentralWidget(self.table)
         self._docks = [
-            self._dock("choices", "&Choices", ChoicesView(document), RIGHT),
-            self._dock("details", "&Details", DetailsView(document), RIGHT),
-            self._dock("recovery", "Reco&very", RecoveryView(document), RIGHT),
-            self._dock("job", "&Job", JobView(document), BOTTOM),
-            self._dock("results", "&Results", self.results, BOTTOM),
-            self._dock("log", "L&og", self.log, BOTTOM),
+            self._dock("choices", "&Choices", ChoicesView(document)),
+            self._dock("details", "&Details", DetailsView(document)),
+            self._dock("recovery", "Reco&very", RecoveryView(document)),
+            self._dock("job", "&Job", JobView(document)),
+            self._dock("results", "&Results", self.results),
+            self._dock("log", "L&og", self.log),
         ]
-        self._arrange()
-        self._arranged = self.saveState()
 
     def toggles(self) -> list[QAction]:
         """Return one action for each dock that shows and hides it."""
@@ -57,29 +56,50 @@ class Workbench(QMainWindow):
 
     def arrange(self, state: QByteArray) -> None:
         """Put the docks where they were, or where they belong for an empty state."""
-        self.restoreState(state if not state.isEmpty() else self._arranged)
+        if state.isEmpty() or not self.restoreState(state):
+            self.restoreState(_arranged([dock.objectName() for dock in self._docks]))
+            self._fresh = True
 
-    def _dock(self, name: str, title: str, view: QWidget, area: Qt.DockWidgetArea) -> QDockWidget:
+    def _dock(self, name: str, title: str, view: QWidget) -> QDockWidget:
         dock = QDockWidget(title.replace("&", ""), self)
         dock.setObjectName(name)
         dock.setAccessibleName(title.replace("&", ""))
         dock.setWidget(view)
+        dock.setTitleBarWidget(QWidget())
         action = dock.toggleViewAction()
         action.setText(title)
         action.setShortcut(QKeySequence(f"Ctrl+{len(self.findChildren(QDockWidget))}"))
         action.setToolTip(f"Show or hide {dock.windowTitle()} ({action.shortcut().toString()})")
         action.setStatusTip(f"Show or hide {dock.windowTitle()}")
-        self.addDockWidget(area, dock)
         return dock
 
-    def _arrange(self) -> None:
-        choices, details, recovery, job, results, log = self._docks
-        self.tabifyDockWidget(choices, details)
-        self.tabifyDockWidget(choices, recovery)
-        choices.raise_()
-        self.tabifyDockWidget(job, results)
-        self.tabifyDockWidget(job, log)
-        log.hide()
-        job.raise_()
-        self.resizeDocks([choices, job], [RIGHT_WIDTH, RIGHT_WIDTH], Qt.Orientation.Horizontal)
-        self.resizeDocks([job], [BOTTOM_HEIGHT], Qt.Orientation.Vertical)
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        super().showEvent(event)
+        if self._fresh:
+            self._fresh = False
+            right, bottom = self._docks[0], self._docks[3]
+            self.resizeDocks([right], [RIGHT_WIDTH], Qt.Orientation.Horizontal)
+            self.resizeDocks([bottom], [BOTTOM_HEIGHT], Qt.Orientation.Vertical)
+
+
+def _arranged(names: list[str]) -> QByteArray:
+    """Return the arrangement to begin with, found on an empty window.
+
+    Docks that were tabbed by hand leave stray tab bars in the middle of their window; docks that
+    were put in place by a state do not.
+    """
+    window = QMainWindow()
+    window.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
+    choices, details, recovery, job, results, log = (QDockWidget(window) for _ in names)
+    for name, dock in zip(names, (choices, details, recovery, job, results, log), strict=True):
+        dock.setObjectName(name)
+    for area, first, others in (
+        (RIGHT, choices, (details, recovery)),
+        (BOTTOM, job, (results, log)),
+    ):
+        window.addDockWidget(area, first)
+        for dock in others:
+            window.tabifyDockWidget(first, dock)
+        first.raise_()
+    log.hide()
+    return window.saveState()

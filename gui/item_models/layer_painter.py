@@ -75,7 +75,7 @@ class LayerPainter:
         elif column in NUMBERS:
             self._paint_number(painter, box, row, column)
         elif column == Column.CHOICES:
-            self._paint_chips(painter, box, row)
+            self._paint_chips(painter, box, row, state)
         else:
             inner = box.adjusted(PADDING, 0, -PADDING, 0)
             self._write(painter, inner, self._model.text(row, column), self._shades.muted)
@@ -127,7 +127,8 @@ class LayerPainter:
             shade = self._shades.accent
         paint_share(painter, bar, share, shade, self._shades.track)
 
-    def _paint_chips(self, painter: QPainter, box: QRect, row: Row) -> None:
+    def _paint_chips(self, painter: QPainter, box: QRect, row: Row, state: RowState) -> None:
+        ground = self._shades.surface if state.selected else self._shades.accent_soft
         left = box.left() + PADDING
         height = self._small_metrics.height() + 4
         top = box.top() + (box.height() - height) // 2
@@ -143,7 +144,7 @@ class LayerPainter:
                 width = self._small_metrics.horizontalAdvance(chip) + 14
             pill = QRectF(left, top, width, height)
             painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(QColor(self._shades.accent_soft))
+            painter.setBrush(QColor(ground))
             painter.drawRoundedRect(pill, height / 2, height / 2)
             painter.setPen(QColor(self._shades.accent_strong))
             painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, chip)

@@ -83,7 +83,7 @@ class ChoicesView(QWidget):
         self.foot.setObjectName("prediction_strip")
         self.figures = BeforeAfterStrip("selected", FIGURES)
         top = QHBoxLayout()
-        top.addWidget(label("Selected layers after it", "section"))
+        top.addWidget(label("Prediction for the selection", "section"))
         top.addStretch(1)
         top.addWidget(BasisBadge("estimated"))
         column = QVBoxLayout(self.foot)
@@ -221,8 +221,11 @@ class ChoicesView(QWidget):
         for figure, _ in FIGURES:
             write = wording.bits if figure == "bits" else wording.count
             old, new = getattr(before, figure), getattr(after, figure)
-            moved = "" if old == new else f"from {write(old)}, {wording.change(old, new)}"
-            self.figures.show_figure(figure, write(new), moved)
+            if old == new:
+                self.figures.show_figure(figure, write(new), "")
+            else:
+                text = f"{write(old)} → {write(new)}"
+                self.figures.show_figure(figure, text, wording.change(old, new))
 
 
 def _why(reasons: list[str], asked: int) -> str:

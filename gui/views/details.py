@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QLabel, QPushButton, QStackedLayout, QWidget
 
 from featherweight.engine.layer import Layer, LayerDetails
 from featherweight.engine.recipe import Setting
-from featherweight.gui import wording
+from featherweight.gui import theme, wording
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.empty_state import EmptyState
 from featherweight.gui.widgets.facts import Facts
@@ -144,9 +144,10 @@ class DetailsView(QWidget):
         self.summary.setText(f"{layer.kind}, {layer.summary}" if layer.summary else layer.kind)
         self.facts.show_facts(self._facts(layer))
         self.couplings.setVisible(bool(layer.coupled))
-        self.coupled_links.setText(
-            ", ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in layer.coupled)
-        )
+        style = f"color:{theme.colours().accent}; text-decoration:none"
+        names = [escape(name) for name in layer.coupled]
+        links = [f'<a href="{name}" style="{style}">{name}</a>' for name in names]
+        self.coupled_links.setText(", ".join(links))
         self.locks.setVisible(bool(layer.locks))
         titles = {method.name: method.title for method in self._document.methods}
         self.lock_facts.show_facts(

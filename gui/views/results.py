@@ -30,7 +30,7 @@ from featherweight.gui.widgets.stacked_bar import Part, StackedBar
 from featherweight.gui.widgets.text import label, page
 
 KINDS = ("values", "indices", "codebooks", "scales", "tables")
-SIDE_BY_SIDE = 720
+SIDE_BY_SIDE = 1120
 IDENTITY = Qt.ItemDataRole.UserRole
 
 
@@ -105,7 +105,7 @@ class ResultsView(QWidget):
         self.ledger_table = PlainTable(("Layer", "Stored", "Of float32", "Values", "Beside them"))
         self.ledger_table.setObjectName("ledger_table")
         self.ledger_table.setAccessibleName("Stored bytes by layer")
-        self.ledger_table.setMinimumHeight(140)
+        self.ledger_table.setMinimumSize(460, 140)
         right = QVBoxLayout()
         right.setSpacing(8)
         for piece in (self.stored, self.ledger_bar, self.ledger_table):
@@ -115,6 +115,7 @@ class ResultsView(QWidget):
         self._halves.addLayout(left)
         self._halves.addLayout(right, 1)
         panel = Panel()
+        panel.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         panel.add(self._halves)
         return panel
 

@@ -1,33 +1,35 @@
-"""Figures after a change in a row, each with how far it moved below it."""
+"""Figures before and after below each other, each with how far it moved."""
 
 from collections.abc import Sequence
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from featherweight.gui.widgets.text import label
 
 
 class BeforeAfterStrip(QWidget):
-    """One column for each figure: its title, its value, and where it comes from."""
+    """One row for each figure: its title, before and after, and the change at the right."""
 
     def __init__(self, prefix: str, figures: Sequence[tuple[str, str]]) -> None:
         super().__init__()
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(12)
-        grid.setVerticalSpacing(1)
+        grid.setHorizontalSpacing(16)
+        grid.setVerticalSpacing(4)
+        grid.setColumnStretch(2, 1)
         self._titles: dict[str, QLabel] = {}
         self._cells: dict[str, tuple[QLabel, QLabel]] = {}
-        for column, (name, title) in enumerate(figures):
-            value, moved = label("", "figure"), label("", "muted")
+        for row, (name, title) in enumerate(figures):
+            value, moved = label("", "section"), label("", "good")
             value.setObjectName(f"{prefix}_{name}")
             value.setAccessibleName(title)
             moved.setObjectName(f"{prefix}_{name}_moved")
             self._titles[name] = label(title, "muted")
             self._cells[name] = (value, moved)
-            for row, piece in enumerate((self._titles[name], value, moved)):
-                grid.addWidget(piece, row, column)
-            grid.setColumnStretch(column, 1)
+            grid.addWidget(self._titles[name], row, 0)
+            grid.addWidget(value, row, 1)
+            grid.addWidget(moved, row, 2, Qt.AlignmentFlag.AlignRight)
 
     def show_figure(self, name: str, value: str, moved: str) -> None:
         """Show another value."""
