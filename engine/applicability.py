@@ -17,10 +17,8 @@ from featherweight.engine.methods.method import (
 from featherweight.engine.methods.registry import method_of, methods
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
-from featherweight.engine.options import SLOTS
+from featherweight.engine.options import SLOTS, Slot
 from featherweight.engine.recipe import Choice, Recipe
-
-GraphMethod = ChannelPruning
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,12 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
                 if reason:
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
-            found[name] = Chosen(**made)
+            found[name] = _chosen(made)
     return found
 
 
-def _made(name: str, choice: Choice) -> dict[str, Method]:
-    made = {}
+def _made(name: str, choice: Choice) -> dict[Slot, Method]:
+    made: dict[Slot, Method] = {}
     for slot in SLOTS:
         setting = choice.setting(slot)
         if setting is None:
@@ -84,6 +82,16 @@ def _made(name: str, choice: Choice) -> dict[str, Method]:
             raise UserError(f"{where}: {method.name} belongs into the slot {method.slot}.")
         made[slot] = method
     return made
+
+
+def _chosen(made: dict[Slot, Method]) -> Chosen:
+    structure, sparsity = made.get("structure"), made.get("sparsity")
+    precision, coding = made.get("precision"), made.get("coding")
+    assert structure is None or isinstance(structure, ChannelPruning | FactorMethod)
+    assert sparsity is None or isinstance(sparsity, SparsityMethod)
+    assert precision is None or isinstance(precision, PrecisionMethod)
+    assert coding is None or isinstance(coding, CodingMethod)
+    return Chosen(structure, sparsity, precision, coding)
 
 
 def _lock(

@@ -133,11 +133,11 @@ def _opened(asked: argparse.Namespace) -> tuple["Session", NetworkSummary]:
 
 
 def _inspect(asked: argparse.Namespace, terminal: Terminal) -> None:
-    session, summary = _opened(asked)
+    session, _ = _opened(asked)
     if asked.latency:
         with terminal.job() as job:
-            summary = session.with_latency(job)
-    terminal.network(summary)
+            session.measure_latency(job)
+    terminal.network(session.summary)
 
 
 def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:

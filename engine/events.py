@@ -253,7 +253,7 @@ AnyEvent = (
 _encoder = msgspec.msgpack.Encoder()
 
 
-def frame(message: AnyRequest | AnyEvent) -> bytes:
+def frame(message: Request | Event) -> bytes:
     """Return the message as one frame."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body

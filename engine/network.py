@@ -1,6 +1,7 @@
 """A network: a graph of real nn layers with example inputs, whatever format it came from."""
 
 import copy
+import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -148,6 +149,15 @@ def capture(module: nn.Module, example: Inputs, origin: Origin | None = None) ->
     except UnliftableError as error:
         return Network(module, example, origin, graph_lock=str(error))
     return Network(graph, example, origin, dynamic_batch=free)
+
+
+def fingerprint(network: Network) -> str:
+    """Return a digest of every tensor of the network with its name and type."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in network.module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _captured(module: nn.Module, example: Inputs) -> tuple[fx.GraphModule, bool]:

@@ -29,7 +29,7 @@ class Predictor:
     def __init__(self, network: Network, coupling: Coupling) -> None:
         self._network = network
         self._coupling = coupling
-        self._before = cost_of(network)
+        self.before = cost_of(network)
         self._coded: dict[bytes, int] = {}
 
     def predict(self, recipe: Recipe, chosen: Mapping[str, Chosen]) -> Prediction:
@@ -49,7 +49,7 @@ class Predictor:
         codings = [methods.coding for methods in chosen.values() if methods.coding]
         retrained = recipe.recovery is not None and recipe.recovery.epochs > 0
         exact = not retrained or all(coding.fixed_length for coding in codings)
-        return Prediction(layers=layers, before=self._before, after=after, exact=exact)
+        return Prediction(layers=layers, before=self.before, after=after, exact=exact)
 
     def _bits(self, shape: Network, name: str, recipe: Recipe, chosen: Mapping[str, Chosen]) -> int:
         methods = chosen[name]

@@ -6,49 +6,45 @@ bytes whoever runs it.
 
 import datetime
 import hashlib
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
-from featherweight.engine.applicability import chosen_methods, locks
+from featherweight.engine.applicability import Chosen, chosen_methods, locks
 from featherweight.engine.compression import codings, constrain, restructured
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import Source, TaskSource, TaskSummary
+from featherweight.engine.events import ExportFormat, Source, TaskSource, TaskSummary
 from featherweight.engine.figures import Figure
 from featherweight.engine.inspecting.coupling import Coupling, analyse
-from featherweight.engine.inspecting.latency import measure
+from featherweight.engine.inspecting.latency import LatencyReport, measure
 from featherweight.engine.inspecting.statistics import details
-from featherweight.engine.inspecting.survey import survey
+from featherweight.engine.inspecting.survey import FUNCTIONS_LOCK, survey
 from featherweight.engine.jobs import Job
 from featherweight.engine.layer import LayerDetails, NetworkSummary
-from featherweight.engine.ledger import Ledger
 from featherweight.engine.methods.registry import methods
-from featherweight.engine.network import Network
+from featherweight.engine.network import Network, fingerprint
 from featherweight.engine.options import MethodDescription
-from featherweight.engine.prediction import Predictor
+from featherweight.engine.prediction import Predictor, cost_of
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Recipe, recipe_to_yaml
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
 from featherweight.engine.task import Task, read_task
-from featherweight.engine.weight_forms import settle
-from featherweight.engine.writing.archive import write_archive
+from featherweight.engine.weight_forms import densified, settle
+from featherweight.engine.writing.archive import export_archive, write_archive
+from featherweight.engine.writing.exported_program import write_exported_program
+from featherweight.engine.writing.onnx import write_onnx
 
-ExportFormat = Literal["onnx", "pt2", "archive"]
 FIXED_STEPS = 4
 
 
 class Session:
-    """One open network with its task. Methods that take long take a Job and can be cancelled."""
+    """One open network with its task. What takes long takes a Job and can be cancelled."""
 
     def __init__(self) -> None:
-        self._network: Network | None = None
-        self._coupling: Coupling | None = None
-        self._predictor: Predictor | None = None
-        self._summary: NetworkSummary | None = None
-        self._task: Task | None = None
-        self._before: dict[str, Figure] = {}
+        self._open: _Open | None = None
 
     @staticmethod
     def methods() -> tuple[MethodDescription, ...]:
@@ -56,50 +52,39 @@ class Session:
         return tuple(kind.description() for kind in methods().values())
 
     def open(self, source: Source) -> NetworkSummary:
-        """Read a network and look at it. Raises UserError or TrustNeededError."""
-        network = read_network(source)
-        coupling = analyse(network)
-        predictor = Predictor(network, coupling)
-        summary = self._summarised(network, coupling, source)
-        # Only now, so that a file that cannot be read leaves what is open as it is.
-        self._network, self._coupling, self._predictor = network, coupling, predictor
-        self._summary, self._task, self._before = summary, None, {}
-        return summary
+        """Read a network and look at it; a file that cannot be read leaves what is open.
+
+        Raises UserError, and TrustNeededError where the file needs code that is not allowed.
+        """
+        self._open = _Open(read_network(source))
+        return self._open.summary
+
+    @property
+    def summary(self) -> NetworkSummary:
+        """The open network as plain data. Raises UserError where none is open."""
+        return self._opened.summary
 
     def set_task(self, source: TaskSource) -> TaskSummary:
-        """Read the data of the task. Raises UserError or TrustNeededError."""
-        self._task, self._before = read_task(source, self.network), {}
-        return self._task.summary
-
-    @property
-    def network(self) -> Network:
-        """The open network. Raises UserError where none is open."""
-        if self._network is None:
-            raise UserError("No network is open.", "Open one first.")
-        return self._network
-
-    @property
-    def task(self) -> Task:
-        """The task; without data, fidelity to the open network on random inputs."""
-        if self._task is None:
-            self._task = read_task(TaskSource(kind="fidelity"), self.network)
-        return self._task
+        """Read the task's data. Raises UserError or TrustNeededError."""
+        opened = self._opened
+        opened.task, opened.quality = read_task(source, opened.network), {}
+        return opened.task.summary()
 
     def measure_latency(self, job: Job) -> LatencyReport:
-        """Time every layer of the open network on the example inputs."""
-        return measure(self.network, job)
+        """Time every layer of the open network on its example; the summary carries it then."""
+        report = measure(self._opened.network, job)
+        self._opened.add_latency(report)
+        return report
 
     def details(self, layer: str) -> LayerDetails:
         """Return statistics, histogram and spectrum of a layer. Raises UserError if unknown."""
-        if layer not in dict(self.network.layers()):
-            raise UserError(f"The network has no layer {layer}.")
-        return details(self.network, layer)
+        if layer not in dict(self._opened.network.layers()):
+            raise UserError(f"The network has no layer {layer} with weights.")
+        return details(self._opened.network, layer)
 
     def predict(self, recipe: Recipe, layers: tuple[str, ...] = ()) -> Prediction:
         """Return what a recipe would give; `layers` limits the per-layer part, empty for all."""
-        predictor, chosen = self._predictor, self._chosen(recipe)
-        assert predictor is not None
-        prediction = predictor.predict(recipe, chosen)
+        prediction = self._opened.predictor.predict(recipe, self._opened.chosen(recipe))
         if not layers:
             return prediction
         shown = {name: prediction.layers[name] for name in layers if name in prediction.layers}
@@ -108,29 +93,31 @@ class Session:
     def compress(self, recipe: Recipe, name: str, folder: str, job: Job) -> Result:
         """Run a recipe on the open network and write the result's archive into `folder`.
 
-        The same recipe on the same network and task in the same folder goes on from the last
+        The same recipe on the same network and task in the same folder goes on from its last
         checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
         """
-        chosen = self._chosen(recipe)
-        predicted = self.predict(recipe).after
-        place, identity = Path(folder), self._identity(recipe)
+        opened, chosen = self._opened, self._opened.chosen(recipe)
+        task, place, identity = opened.any_task(), Path(folder), opened.identity(recipe)
+        predicted = opened.predictor.predict(recipe, chosen).after
         place.mkdir(parents=True, exist_ok=True)
-        training = steps_of(self.task, recipe.recovery) if recipe.recovery else 0
-        job.begin(training + FIXED_STEPS)
-        before = self._measured_before(job)
+        checkpoints = place / f"{identity}.checkpoint"
+        job.begin(FIXED_STEPS + (steps_of(recipe.recovery, task) if recipe.recovery else 0))
+        before = opened.measures(job)
         job.advance("Measuring the original")
-        made = restructured(self.network, self._graph_coupling, chosen, job.check)
+        made = restructured(opened.network, opened.coupling, chosen, job.check)
         constrain(made, chosen, job.check)
         job.advance("Compressing the layers")
         curve: tuple[tuple[int, float, float], ...] = ()
-        if recipe.recovery and training:
-            checkpoints = place / f"{identity}.checkpoint"
-            curve = fine_tune(made, self.task, recipe.recovery, recipe.seed, checkpoints, job)
+        if recipe.recovery and recipe.recovery.epochs:
+            checkpoints.mkdir(exist_ok=True)
+            trained = fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job)
+            curve = tuple(trained)
         settle(made)
-        after = self.task.evaluate(made, job.check)
+        quality = task.evaluate(made, job.check)
         job.advance("Measuring the result")
         archive = place / f"{identity}.fwz"
         ledger = write_archive(made, codings(made, chosen), archive)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         job.advance("Writing the archive")
         return Result(
             identity=identity,
@@ -139,64 +126,98 @@ class Session:
             recipe=recipe,
             archive=archive.name,
             before=before,
-            after=_measures(after, cost_of(made), ledger.bytes),
+            after=_measures(quality, cost_of(densified(made)), ledger.bytes),
             predicted=predicted,
             ledger=ledger,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             curve=curve,
         )
 
-    def export(self, archive: str, kind: ExportFormat, path: str, job: Job) -> Export:
+    def export(self, archive: str, form: ExportFormat, path: str, job: Job) -> Export:
         """Write a result, or the open network where `archive` is empty, and check what was written.
 
-        Raises UserError where the form cannot hold the network or the check fails.
+        Raises UserError where the form cannot hold the network or the check fails; then `path` is
+        left as it was.
         """
-        network = read_network(Source(path=archive)) if archive else self.network
-        target = Path(path)
-        if kind == "onnx":
-            return write_onnx(network, target, self._task, self._network, job)
-        if kind == "pt2":
+        opened, target = self._opened, Path(path)
+        network = read_network(Source(path=archive)) if archive else opened.network
+        if form == "onnx":
+            return write_onnx(network, target, opened.task, opened.network, job)
+        if form == "pt2":
             return write_exported_program(network, target, job)
-        return write_checked_archive(network, archive, target)
+        return export_archive(network, target, job)
 
     @property
-    def _graph_coupling(self) -> Coupling:
-        assert self._coupling is not None
-        return self._coupling
+    def _opened(self) -> "_Open":
+        if self._open is None:
+            raise UserError("No network is open.", "Open one first.")
+        return self._open
 
-    def _chosen(self, recipe: Recipe) -> dict[str, Chosen]:
-        return chosen_methods(self.network, self._graph_coupling, recipe)
 
-    def _identity(self, recipe: Recipe) -> str:
-        parts = (fingerprint(self.network), recipe_to_yaml(recipe), self.task.fingerprint)
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+class _Open:
+    """The open network and what is known of it."""
 
-    def _measured_before(self, job: Job) -> Measures:
-        if not self._before:
-            self._before = self.task.evaluate(self.network, job.check)
-        assert self._summary is not None
-        return _measures(self._before, cost_of(self.network), self._summary.file_bytes)
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.coupling = analyse(network)
+        self.predictor = Predictor(network, self.coupling)
+        self.task: Task | None = None
+        self.quality: dict[str, Figure] = {}
+        self.summary = _with_coupling(survey(network), network, self.coupling)
+        self._fingerprint = ""
 
-    @staticmethod
-    def _summarised(network: Network, coupling: Coupling, source: Source) -> NetworkSummary:
-        summary = survey(network)
-        locked = locks(network, coupling)
+    def chosen(self, recipe: Recipe) -> dict[str, Chosen]:
+        return chosen_methods(self.network, self.coupling, recipe)
+
+    def any_task(self) -> Task:
+        """The task; without data, fidelity to the network itself on random inputs."""
+        if self.task is None:
+            self.task = read_task(TaskSource(kind="fidelity"), self.network)
+        return self.task
+
+    def identity(self, recipe: Recipe) -> str:
+        """Tell this run from every other: network, recipe and task."""
+        if not self._fingerprint:
+            self._fingerprint = fingerprint(self.network)
+        data = Path(self.any_task().source.data).name
+        text = "\n".join((self._fingerprint, recipe_to_yaml(recipe), data))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def measures(self, job: Job) -> Measures:
+        """Measure the network as it is, once for a task."""
+        if not self.quality:
+            self.quality = self.any_task().evaluate(self.network, job.check)
+        return _measures(self.quality, self.predictor.before, self.summary.file_bytes)
+
+    def add_latency(self, report: LatencyReport) -> None:
         layers = tuple(
             msgspec.structs.replace(
-                layer,
-                coupled=coupling.coupled(layer.name),
-                locks=locked.get(layer.name, {}),
+                layer, latency=report.layers.get(layer.name), share=report.shares.get(layer.name)
             )
-            for layer in summary.layers
+            for layer in self.summary.layers
         )
-        return msgspec.structs.replace(summary, layers=layers)
+        self.summary = msgspec.structs.replace(self.summary, layers=layers)
 
 
-def _measures(quality: dict[str, Figure], cost: Cost, file_bytes: int) -> Measures:
+def _with_coupling(summary: NetworkSummary, network: Network, coupling: Coupling) -> NetworkSummary:
+    locked = locks(network, coupling)
+    everything = dict.fromkeys(methods(), FUNCTIONS_LOCK)
+    layers = tuple(
+        msgspec.structs.replace(
+            layer,
+            coupled=coupling.coupled(layer.name) if layer.name in locked else (),
+            locks=locked.get(layer.name, everything),
+        )
+        for layer in summary.layers
+    )
+    return msgspec.structs.replace(summary, layers=layers)
+
+
+def _measures(quality: Mapping[str, Figure], cost: Cost, file_bytes: int) -> Measures:
     figures = {
         **quality,
         "parameters": Figure(cost.parameters, "", "measured"),
-        "macs": Figure(cost.macs, "MACs", "estimated"),
+        "macs": Figure(cost.macs, "MACs", "measured"),
         "bytes": Figure(file_bytes, "B", "measured"),
     }
     return Measures(figures=figures)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from featherweight.engine import events
 from featherweight.engine.errors import CancelledError
-from featherweight.engine.figures import Figure
+from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.jobs import Job
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import MethodDescription
@@ -19,7 +19,7 @@ from featherweight.engine.results import Export, Result
 
 BYTE_UNITS = ("B", "kB", "MB", "GB")
 COUNT_UNITS = ("", "k", "M", "G")
-PERCENT = ("top1", "top5", "agreement", "label_agreement")
+RATED = ("parameters", "macs", "bytes")
 
 
 class Terminal:
@@ -155,12 +155,12 @@ class Terminal:
             table.add_column(column, justify="right")
         for name, figure in after.items():
             old = before.get(name)
-            rate = f"{old.value / figure.value:.2f}×" if old and figure.value else ""
+            rate = f"{ratio(old, figure).value:.2f}×" if old and name in RATED else ""
             table.add_row(
                 name,
                 figure_text(name, old) if old else "",
                 figure_text(name, figure),
-                "" if name in PERCENT or name == "loss" else rate,
+                rate,
                 figure.basis,
             )
         self._out.print(table)
@@ -181,8 +181,8 @@ def scaled(value: float, units: tuple[str, ...] = COUNT_UNITS, step: int = 1000)
 
 def figure_text(name: str, figure: Figure) -> str:
     """Return a figure as a person reads it."""
-    if name in PERCENT:
-        return f"{figure.value:.2%}"
+    if figure.unit == "%":
+        return f"{figure.value:.2f} %"
     if figure.unit == "B":
         return scaled(figure.value, BYTE_UNITS)
     if name in ("parameters", "macs"):

@@ -10,13 +10,12 @@ import queue
 import sys
 import threading
 import traceback
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from featherweight.engine.errors import CancelledError, TrustNeededError, UserError
 from featherweight.engine.events import (
-    AnyEvent,
     AnyRequest,
     Cancel,
     Cancelled,
@@ -24,6 +23,7 @@ from featherweight.engine.events import (
     Compressed,
     Described,
     DescribeLayer,
+    Event,
     Exported,
     ExportResult,
     Failed,
@@ -42,6 +42,9 @@ from featherweight.engine.events import (
     read_frame,
 )
 from featherweight.engine.jobs import Job
+
+if TYPE_CHECKING:
+    from featherweight.engine.inspecting.latency import LatencyReport
 
 QUICK = (DescribeLayer, Predict)
 
@@ -79,7 +82,7 @@ class Worker:
         self._jobs[request.id] = Job(self.emit, request.id)
         self._long.put(request)
 
-    def emit(self, event: AnyEvent) -> None:
+    def emit(self, event: Event) -> None:
         """Write one event; whole frames only, whichever thread speaks."""
         with self._writing:
             self._events.write(frame(event))
@@ -91,7 +94,7 @@ class Worker:
             self.emit(self._answered(request))
             self._jobs.pop(request.id, None)
 
-    def _answered(self, request: AnyRequest) -> AnyEvent:
+    def _answered(self, request: AnyRequest) -> Event:
         job = self._jobs.get(request.id) or Job()
         try:
             return self._answer(request, job)
@@ -107,7 +110,7 @@ class Worker:
             hint = "This is a fault of Featherweight; the details help to mend it."
             return Failed(id=request.id, message=message, hint=hint, details=details)
 
-    def _answer(self, request: AnyRequest, job: Job) -> AnyEvent:
+    def _answer(self, request: AnyRequest, job: Job) -> Event:
         session, identity = self._session, request.id
         match request:
             case OpenNetwork(source=source):
@@ -115,8 +118,7 @@ class Worker:
             case SetTask(task=task):
                 return TaskReady(id=identity, task=session.set_task(task))
             case MeasureLatency():
-                layers, total, batch = session.measure_latency(job)
-                return LatencyMeasured(id=identity, layers=layers, total=total, batch=batch)
+                return _latency_event(identity, session.measure_latency(job))
             case DescribeLayer(layer=layer):
                 return Described(id=identity, details=session.details(layer))
             case Predict(recipe=recipe, layers=names):
@@ -126,6 +128,11 @@ class Worker:
             case ExportResult(archive=archive, format=kind, path=path):
                 return Exported(id=identity, export=session.export(archive, kind, path, job))
         raise UserError(f"the engine does not know {type(request).__name__}")
+
+
+def _latency_event(identity: int, report: "LatencyReport") -> LatencyMeasured:
+    layers = {name: figure.value for name, figure in report.layers.items()}
+    return LatencyMeasured(id=identity, layers=layers, total=report.total.value, batch=report.batch)
 
 
 def serve(requests: BinaryIO, events: BinaryIO) -> None:
