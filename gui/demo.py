@@ -19,6 +19,7 @@ def demo_source() -> Source:
         path=str(demo_folder() / "network.safetensors"),
         factory=f"{PACKAGE}.network:build",
         trust=(f"{PACKAGE}.network",),
+        input_shapes=((1, 1, 28, 28),),
     )
 
 
