@@ -89,7 +89,7 @@ def functions_of(path: str) -> str:
 def _fake_run(module: fx.GraphModule, example: Inputs, layers: set[str]) -> Run:
     watcher = _Watcher(module, layers)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, watcher:
-        inputs = [mode.from_tensor(tensor) for tensor in example]
+        inputs = [_stand_in(t) if t.is_meta else mode.from_tensor(t) for t in example]
         result = _Tracer(module, watcher).run(*inputs)
     return watcher.seen(result)
 
