@@ -91,8 +91,8 @@ class Task:
         """
         inputs, labels = samples.batch(indices)
         if self.kind == "fidelity":
-            with _evaluating(self.reference) as run:
-                return inputs, self._run(run, inputs)
+            with evaluating(self.reference) as run:
+                return inputs, self.outputs_of(run, inputs)
         if labels is None or int(labels.max()) >= self.classes:
             shown = "no label" if labels is None else f"the label {int(labels.max())}"
             raise UserError(
@@ -128,11 +128,11 @@ class Task:
 
     def _scored(self, run: Run | Network, check: Callable[[], None], limit: int | None) -> "_Score":
         score = _Score(self)
-        with _evaluating(run) as outputs_of:
-            for indices in self._indices(limit):
+        with evaluating(run) as outputs_of:
+            for indices in self._measured(limit):
                 check()
                 inputs, targets = self.batch(self.measure, indices)
-                outputs = self._run(outputs_of, inputs)
+                outputs = self.outputs_of(outputs_of, inputs)
                 if not all(bool(output.isfinite().all()) for output in outputs):
                     raise UserError(
                         "The network gives numbers that are not finite.",
@@ -166,14 +166,19 @@ class Task:
     ) -> npt.NDArray[np.int64]:
         """Return the label that a network gives every sample to measure on (largest output)."""
         found = []
-        with _evaluating(run) as outputs_of:
-            for indices in self._indices(limit):
+        with evaluating(run) as outputs_of:
+            for indices in self._measured(limit):
                 check()
                 inputs, _ = self.measure.batch(indices)
-                found.append(_labels(self._run(outputs_of, inputs)[0]).numpy())
+                found.append(labels_in(self.outputs_of(outputs_of, inputs)[0]).numpy())
         return np.concatenate(found)
 
-    def _indices(self, limit: int | None) -> Iterator[range]:
+    def measured_inputs(self, limit: int) -> Iterator[Inputs]:
+        """Give the inputs of (the first `limit`) samples to measure on, batch by batch."""
+        for indices in self._measured(limit):
+            yield self.measure.batch(indices)[0]
+
+    def _measured(self, limit: int | None) -> Iterator[range]:
         count = len(self.measure) if limit is None else min(limit, len(self.measure))
         elements = sum(tensor[:1].numel() for tensor in self.reference.example)
         size = max(1, min(LARGEST_BATCH, ELEMENTS_OF_A_BATCH // max(elements, 1)))
@@ -181,7 +186,7 @@ class Task:
         for start in range(0, count, size):
             yield range(start, min(start + size, count))
 
-    def _run(self, run: Run, inputs: Inputs) -> Outputs:
+    def outputs_of(self, run: Run, inputs: Inputs) -> Outputs:
         """Run a batch; where the network has a fixed one, fill it up and cut the outputs again."""
         count, fixed = len(inputs[0]), self.fixed_batch
         if fixed is None or count == fixed:
@@ -247,7 +252,7 @@ class _Score:
             self.largest_error = max(self.largest_error, float(error.max()))
             self.largest = max(self.largest, float(exact.max()))
         if self.task.has_labels:
-            same = _labels(outputs[0]) == _labels(targets[0])
+            same = labels_in(outputs[0]) == labels_in(targets[0])
             self.count += same.numel()
             self.top1 += int(same.sum())
 
@@ -265,7 +270,7 @@ class _Score:
 
 
 @contextmanager
-def _evaluating(run: Run | Network) -> Iterator[Run]:
+def evaluating(run: Run | Network) -> Iterator[Run]:
     """Give what maps inputs to outputs; a network is in eval mode meanwhile."""
     with torch.no_grad():
         if not isinstance(run, Network):
@@ -280,11 +285,11 @@ def _evaluating(run: Run | Network) -> Iterator[Run]:
 
 
 def _example_outputs(network: Network) -> Outputs:
-    with _evaluating(network) as run:
+    with evaluating(network) as run:
         return run(*network.example)
 
 
-def _labels(output: Tensor) -> Tensor:
+def labels_in(output: Tensor) -> Tensor:
     return output.argmax(_class_axis(output)) if output.ndim >= 2 else output
 
 

@@ -1,0 +1,81 @@
+"""Batch norm folded into the layer before it, exactly also where that layer holds integers."""
+
+import torch
+from torch import Tensor, fx, nn
+
+from featherweight.engine.methods.precision.integer import IntegerForm
+from featherweight.engine.network import Network
+from featherweight.engine.weight_forms import CompactLayer, FloatForm
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+FOLDING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@torch.no_grad()
+def folded(network: Network) -> Network:
+    """Return a copy in eval mode in which batch norms behind integer layers are part of them.
+
+    The factor of a channel goes to its scale and its sign to the integers, so the integers stay
+    integers. Layers that hold nothing but floats become plain layers; their batch norms are left
+    to the exporter, and those behind shared values, which have no factor of their own, stay.
+    """
+    made = network.copy()
+    made.module.eval()
+    for name, layer in list(made.module.named_modules()):
+        if isinstance(layer, CompactLayer) and _only_floats(layer):
+            made.replace(name, layer.plain())
+    if isinstance(made.module, fx.GraphModule):
+        for node in list(made.graph.nodes):
+            _fold(made, node)
+        made.graph.lint()
+        made.module.recompile()
+    return made
+
+
+def _only_floats(layer: CompactLayer) -> bool:
+    return all(isinstance(form, FloatForm) for form in layer.forms.values())
+
+
+def _fold(network: Network, node: fx.Node) -> None:
+    layer = _called(network, node)
+    user = next(iter(node.users)) if len(node.users) == 1 else None
+    norm = _called(network, user) if user else None
+    if user is None or not isinstance(layer, CompactLayer) or not isinstance(norm, NORMS):
+        return
+    form = dict(layer.forms.items()).get("weight")
+    if not isinstance(layer.settings, FOLDING) or not isinstance(form, IntegerForm):
+        return
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    factor, shift = _factor_and_shift(norm, norm.running_mean, norm.running_var)
+    bias = layer.rest["bias"] if "bias" in layer.rest else torch.zeros_like(shift)
+    plain = layer.plain()
+    plain.register_parameter("bias", nn.Parameter(bias * factor + shift))
+    network.replace(str(node.target), CompactLayer(plain, {"weight": _scaled(form, factor)}))
+    user.replace_all_uses_with(node)
+    network.graph.erase_node(user)
+
+
+def _called(network: Network, node: fx.Node) -> nn.Module | None:
+    """Return the layer that a node calls and no other node does."""
+    if node.op != "call_module":
+        return None
+    calls = [other for other in network.graph.nodes if other.target == node.target]
+    return network.layer(str(node.target)) if len(calls) == 1 else None
+
+
+def _factor_and_shift(norm: nn.Module, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(norm, NORMS)
+    factor = (variance + norm.eps).rsqrt()
+    if norm.weight is not None:
+        factor = factor * norm.weight
+    shift = -mean * factor
+    return factor, shift if norm.bias is None else shift + norm.bias
+
+
+def _scaled(form: IntegerForm, factor: Tensor) -> IntegerForm:
+    rows = (-1, *(1 for _ in form.shape[1:]))
+    levels = form.levels() * factor.sign().to(torch.int8).reshape(rows)
+    scales = form.scales * factor.abs()
+    # A scale of zero divides nothing; its integers are all zero by the sign of the factor.
+    return IntegerForm(levels, torch.where(scales > 0, scales, 1.0), form.bits)

@@ -1,0 +1,128 @@
+"""What is checked of an ONNX file before it is written: its validity, outputs, speed and shares."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import Tensor, nn
+
+from featherweight.engine.figures import Figure
+from featherweight.engine.network import Network
+from featherweight.engine.results import LayerShare
+from featherweight.engine.task import Outputs, Run, Task, labels_in
+from featherweight.engine.writing.onnx_export import ROOT
+
+WARM_UP, ROUNDS, MOST_ROUNDS = 5, 30, 200
+SECONDS = 2.0
+SAMPLES = 2000
+GRAPH = "(graph)"
+
+
+class Session:
+    """A model in ONNX Runtime on the CPU, with as many threads as torch uses."""
+
+    def __init__(self, content: bytes, names: tuple[str, ...]) -> None:
+        """Load a model; `names` are those of the network's inputs, some of which it may lack."""
+        self.size = len(content)
+        self._names = names
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that spin would take the processor from the other session in a race.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+        self._taken = [value.name for value in self._session.get_inputs()]
+
+    def run(self, *inputs: Tensor) -> Outputs:
+        """Return the outputs for the network's inputs."""
+        given = dict(zip(self._names, inputs, strict=True))
+        found = self._session.run(None, {name: given[name].numpy() for name in self._taken})
+        return tuple(torch.from_numpy(np.asarray(output)) for output in found)
+
+
+def compared(task: Task, expected: Run, found: Run, check: Callable[[], None]) -> dict[str, Figure]:
+    """Compare outputs on up to 2,000 samples to measure on.
+
+    `relative_error` is the largest difference over the largest output; `label_agreement`, where
+    outputs have classes, is in %.
+    """
+    error = largest = 0.0
+    same = count = 0
+    for inputs in task.measured_inputs(SAMPLES):
+        check()
+        wanted, given = task.outputs_of(expected, inputs), task.outputs_of(found, inputs)
+        for exact, output in zip(wanted, given, strict=True):
+            difference = (output.double() - exact.double()).abs().max()
+            error = max(error, float(difference.nan_to_num(nan=np.inf)))
+            largest = max(largest, float(exact.double().abs().max()))
+        if task.has_labels:
+            equal = labels_in(wanted[0]) == labels_in(given[0])
+            same, count = same + int(equal.sum()), count + equal.numel()
+    figures = {"relative_error": Figure(error / (largest or 1.0), "", "measured")}
+    if count:
+        figures["label_agreement"] = Figure(100 * same / count, "%", "measured")
+    return figures
+
+
+def race(runs: Mapping[str, Callable[[], object]], check: Callable[[], None]) -> dict[str, Figure]:
+    """Time several things by turns in one run; return the median milliseconds of each."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    began = time.perf_counter()
+    for turn in range(WARM_UP + MOST_ROUNDS):
+        check()
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+        if turn >= WARM_UP + ROUNDS and time.perf_counter() - began > SECONDS:
+            break
+    return {
+        name: Figure(1000 * float(np.median(taken[WARM_UP:])), "ms", "measured")
+        for name, taken in times.items()
+    }
+
+
+def shares(model: onnx.ModelProto, total: int, network: Network) -> tuple[LayerShare, ...]:
+    """Return the bytes of each layer's initializers in a file of `total` bytes, and of the rest."""
+    layers = sorted((name for name, _ in network.layers()), key=len, reverse=True)
+    known = dict(_contents(network.module))
+    taken: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        name = tensor.name.removeprefix(f"{ROOT}.")
+        layer = next((layer for layer in layers if name.startswith(f"{layer}.")), None)
+        layer = layer or known.get(_digest(tensor))
+        if layer is not None:
+            taken[layer] = taken.get(layer, 0) + tensor.ByteSize()
+    taken[GRAPH] = total - sum(taken.values())
+    return tuple(LayerShare(layer=layer, bytes=size) for layer, size in taken.items())
+
+
+def _contents(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Give digest and layer of every matrix, as it is and turned: the exporter renames those."""
+    for path, parameter in module.named_parameters():
+        if parameter.ndim == 2:
+            layer = path.rpartition(".")[0]
+            for matrix in (parameter, parameter.T):
+                yield _digest_of(_array(matrix)), layer
+
+
+def _digest(tensor: TensorProto) -> str:
+    return _digest_of(numpy_helper.to_array(tensor)) if len(tensor.dims) == 2 else ""
+
+
+def _digest_of(values: npt.NDArray[np.generic]) -> str:
+    content = np.ascontiguousarray(values).tobytes()
+    return hashlib.sha256(f"{values.shape}".encode() + content).hexdigest()
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.generic]:
+    found: npt.NDArray[np.generic] = tensor.detach().numpy()
+    return found

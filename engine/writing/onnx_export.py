@@ -1,0 +1,194 @@
+"""A network as an ONNX graph in which compact weights are inputs, ready to get their small form.
+
+As inputs they are safe from the exporter, which would fold them into other constants.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
+from featherweight.engine.weight_forms import CompactLayer, StoredForm, WeightForm
+
+ROOT = "network"
+LEGACY_OPSET = 17
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The graph, the stored forms of its weight inputs by their names there, and notes."""
+
+    model: onnx.ModelProto
+    forms: dict[str, StoredForm]
+    inputs: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class _Given(WeightForm):
+    """A weight that comes from outside."""
+
+    def __init__(self, shape: tuple[int, ...], source: Callable[[], Tensor]) -> None:
+        super().__init__(shape)
+        self.source = source
+
+    def forward(self) -> Tensor:
+        return self.source()
+
+
+class _WithWeightInputs(nn.Module):
+    """A network that takes its compact weights behind its own inputs."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.count = len(network.example)
+        table: dict[str, Tensor] = {}
+        # torch.export looks into dictionaries of a module, and not into functions.
+        self.give = table.update
+        self.forms = _stored(network.module)
+        self.values = tuple(form() for form in self.forms.values())
+        module = network.copy().module
+        for name, layer in module.named_modules():
+            if isinstance(layer, CompactLayer):
+                for tensor in list(layer.forms):
+                    key = f"{name}.{tensor}"
+                    form = self.forms[key]
+                    layer.forms[tensor] = _Given(form.shape, partial(table.__getitem__, key))
+        self.network = module
+        self.eval()
+
+    def forward(self, *arguments: Tensor) -> Any:
+        self.give(zip(self.forms, arguments[self.count :], strict=True))
+        return self.network(*arguments[: self.count])
+
+
+def export(network: Network, opset: int) -> Exported:
+    """Export with a free batch where the network has one; the older exporter is the fallback.
+
+    The network is in eval mode in the graph and unchanged itself. Raises UserError where neither
+    exporter can follow it.
+    """
+    module = _WithWeightInputs(network)
+    inputs = _input_names(network)
+    names = [*inputs, *module.forms]
+    example = _example(network)
+    notes: tuple[str, ...] = ()
+    with torch.no_grad(), _quiet():
+        try:
+            model = _by_graph(module, example, network.dynamic_batch, names, opset)
+        except CAPTURE_ERRORS as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            notes = (f"The older exporter wrote the file, because the newer one failed: {reason}",)
+            model = _by_trace(module, example, network.dynamic_batch, names)
+    return Exported(model, dict(module.forms), inputs, notes)
+
+
+def _by_graph(
+    module: _WithWeightInputs, example: Inputs, free: bool, names: list[str], opset: int
+) -> onnx.ModelProto:
+    batch = Dim("batch")
+    shapes: list[Any] = [{0: batch} if free and tensor.ndim else {} for tensor in example]
+    shapes += [{} for _ in module.forms]
+    program = torch.onnx.export(
+        module,
+        (*example, *module.values),
+        dynamo=True,
+        input_names=names,
+        dynamic_shapes={"arguments": tuple(shapes)},
+        opset_version=opset,
+        verbose=False,
+    )
+    if program is None:
+        raise RuntimeError("it gave no program")
+    made = program.model_proto
+    model = onnx.load_model_from_string(made.SerializeToString())
+    _drop_remarks(model)
+    return model
+
+
+def _by_trace(
+    module: _WithWeightInputs, example: Inputs, free: bool, names: list[str]
+) -> onnx.ModelProto:
+    axes = {name: {0: "batch"} for name, tensor in zip(names, example, strict=False) if tensor.ndim}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "traced.onnx"
+            torch.onnx.export(
+                module,
+                (*example, *module.values),
+                path,
+                dynamo=False,
+                input_names=names,
+                dynamic_axes=axes if free else None,
+                opset_version=LEGACY_OPSET,
+                verbose=False,
+            )
+            return onnx.load(path)
+    except CAPTURE_ERRORS as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"The network cannot be written as ONNX: {reason}", "Export it as .pt2 instead."
+        ) from error
+
+
+def _stored(module: nn.Module) -> dict[str, StoredForm]:
+    return {
+        f"{name}.{tensor}": form
+        for name, layer in module.named_modules()
+        if isinstance(layer, CompactLayer)
+        for tensor, form in layer.forms.items()
+        if isinstance(form, StoredForm)
+    }
+
+
+def _example(network: Network) -> Inputs:
+    """Return inputs of a batch of two at least: a batch of one would be taken for fixed."""
+    example = network.example
+    if not network.dynamic_batch or len(example[0]) > 1:
+        return example
+    return tuple(torch.cat([tensor, tensor]) if tensor.ndim else tensor for tensor in example)
+
+
+def _input_names(network: Network) -> tuple[str, ...]:
+    if isinstance(network.module, fx.GraphModule):
+        return tuple(n.name for n in network.graph.nodes if n.op == "placeholder")
+    return tuple(f"input_{position}" for position in range(len(network.example)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep away what the exporters tell of themselves and of each other."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module="(copyreg|torch)")
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+            warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size other")
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _drop_remarks(model: onnx.ModelProto) -> None:
+    """Take out what the exporter noted about where each node came from, in place."""
+    graph = model.graph
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    del model.graph.value_info[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.graph.doc_string = model.doc_string = ""
