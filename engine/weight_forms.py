@@ -138,6 +138,8 @@ class CompactLayer(nn.Module):
     """
 
     settings: nn.Module
+    forms: nn.ModuleDict
+    rest: nn.ParameterDict
 
     def __init__(self, layer: nn.Module, forms: dict[str, WeightForm]) -> None:
         super().__init__()
@@ -154,10 +156,14 @@ class CompactLayer(nn.Module):
         """The type of the layer that it runs like."""
         return type(self.settings)
 
+    def held(self) -> dict[str, WeightForm]:
+        """Return the forms by the names of the tensors that they hold."""
+        return {name: form for name, form in self.forms.items() if isinstance(form, WeightForm)}
+
     def weights(self) -> dict[str, Tensor]:
         """Return every tensor of the layer as floats, by the layer's own names."""
-        held = {name: form() for name, form in self.forms.items()}
-        return {**held, **dict(self.rest.items())}
+        decoded = {name: form() for name, form in self.held().items()}
+        return {**decoded, **dict(self.rest.items())}
 
     def forward(self, *inputs: Any) -> Any:
         """Run the layer on its decoded weights."""
@@ -202,7 +208,7 @@ def settle(network: Network) -> None:
     """Put the final form in the place of every trainable one, in place."""
     for module in network.module.modules():
         if isinstance(module, CompactLayer):
-            for name, form in list(module.forms.items()):
+            for name, form in module.held().items():
                 if isinstance(form, TrainableForm):
                     module.forms[name] = form.settled()
 

@@ -3,23 +3,17 @@
 Duda: Asymmetric numeral systems (2013), as implemented by the library constriction (Bamler 2022).
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import constriction
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from featherweight.engine.bit_packing import packed, packed_bytes, unpacked
-from featherweight.engine.methods.alphabet import (
-    alphabet_bytes,
-    alphabet_from,
-    alphabet_lock,
-    counted,
-)
 from featherweight.engine.methods.bit_codes import fields, written
-from featherweight.engine.methods.method import Coded, CodingMethod
-from featherweight.engine.weight_forms import Symbols, form_lock
+from featherweight.engine.methods.entropy_coding import EntropyCoding
+from featherweight.engine.methods.method import Coded
+from featherweight.engine.weight_forms import Symbols
 
 Numbers = npt.NDArray[Any]
 
@@ -27,7 +21,7 @@ EXPONENT_BITS = 5
 MANTISSA_BITS = 8
 
 
-class Ans(CodingMethod, frozen=True, kw_only=True):
+class Ans(EntropyCoding, frozen=True, kw_only=True):
     """Arithmetic coding by how often each symbol occurs; the smallest of the codes here."""
 
     name: ClassVar[str] = "ans"
@@ -36,27 +30,10 @@ class Ans(CodingMethod, frozen=True, kw_only=True):
         "The smallest file: reaches the entropy of the weights, far below one bit each where most "
         "are zero. Use it unless another program must read the weights in place."
     )
-    gain: ClassVar[Literal["file", "file and speed"]] = "file"
-    strength: ClassVar[str] = ""
 
-    @classmethod
-    def lock(cls, layer: nn.Module) -> str:
-        """Return why the layer's weights cannot be coded; empty if they can."""
-        return form_lock(layer)
-
-    def symbol_lock(self, bits: int, zero: bool) -> str:  # noqa: ARG002
-        """Return a sentence where the symbols have more than 16 bits."""
-        return alphabet_lock(bits)
-
-    def encode(self, symbols: Symbols) -> Coded:
-        """Return alphabet, counts and the coded words. Raises ValueError beyond 16 bits."""
-        alphabet, counts = counted(symbols.values, symbols.bits)
-        if alphabet.size == 0:
-            return Coded(b"", 0)
-        table = alphabet_bytes(alphabet, symbols.bits)
-        if alphabet.size == 1:
-            return Coded(table, 0, tables=8 * len(table))
-        table += _counts_bytes(counts)
+    def coded(self, symbols: Symbols, alphabet: Numbers, counts: Numbers) -> Coded:
+        """Return counts and coded words."""
+        table = _counts_bytes(counts)
         positions = np.zeros(int(alphabet[-1]) + 1, np.int32)
         positions[alphabet] = np.arange(alphabet.size)
         coder = constriction.stream.stack.AnsCoder()
@@ -64,19 +41,20 @@ class Ans(CodingMethod, frozen=True, kw_only=True):
         words = coder.get_compressed().astype("<u4").tobytes()
         return Coded(table + words, 8 * len(words), tables=8 * len(table))
 
-    def decode(self, payload: bytes, count: int, bits: int, zero: int | None) -> Symbols:
-        """Return the symbols again. Raises ValueError where the payload is damaged."""
-        if count == 0:
-            values = unpacked(payload, 8, 0)
-        else:
-            alphabet, size = alphabet_from(payload, bits)
-            values = _decoded(payload[size:], alphabet, count)
-        return Symbols(values, bits, zero)
-
-    def predicted(self, symbols: Symbols) -> Coded:
-        """Return the exact bit counts; coding is so fast that they are found by doing it."""
-        coded = self.encode(symbols)
-        return Coded(b"", coded.values, tables=coded.tables)
+    def decoded(self, payload: bytes, alphabet: Numbers, count: int) -> Numbers:
+        """Return the symbols of coded words. Raises ValueError where the payload is damaged."""
+        counts, end = _counts_from(payload, alphabet.size)
+        if (len(payload) - end) % 4:
+            raise ValueError("the coded words are cut")
+        words = np.frombuffer(payload[end:], "<u4").astype(np.uint32)
+        if not words.size or not words[-1]:
+            raise ValueError("the coded words are damaged")
+        coder = constriction.stream.stack.AnsCoder(words)
+        positions = coder.decode(_model(counts), count)
+        if not coder.is_empty():
+            raise ValueError("the coded words do not end with the last symbol")
+        found: Numbers = alphabet[positions].astype(np.uint32)
+        return found
 
 
 def _rounded(counts: Numbers) -> Numbers:
@@ -111,22 +89,3 @@ def _counts_from(payload: bytes, symbols: int) -> tuple[Numbers, int]:
 def _model(counts: Numbers) -> Any:
     probabilities = counts / counts.sum()
     return constriction.stream.model.Categorical(probabilities, perfect=False)
-
-
-def _decoded(payload: bytes, alphabet: Numbers, count: int) -> npt.NDArray[np.uint32]:
-    if alphabet.size == 1:
-        if payload:
-            raise ValueError("there are bytes after a lone symbol")
-        return np.full(count, alphabet[0], np.uint32)
-    counts, end = _counts_from(payload, alphabet.size)
-    if (len(payload) - end) % 4:
-        raise ValueError("the coded words are cut")
-    words = np.frombuffer(payload[end:], "<u4").astype(np.uint32)
-    if not words.size or not words[-1]:
-        raise ValueError("the coded words are damaged")
-    coder = constriction.stream.stack.AnsCoder(words)
-    positions = coder.decode(_model(counts), count)
-    if not coder.is_empty():
-        raise ValueError("the coded words do not end with the last symbol")
-    found: npt.NDArray[np.uint32] = alphabet[positions].astype(np.uint32)
-    return found

@@ -6,22 +6,22 @@ stored.
 
 import heapq
 import struct
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from featherweight.engine.bit_packing import packed, packed_bytes, unpacked
-from featherweight.engine.methods.alphabet import (
-    alphabet_bytes,
-    alphabet_from,
-    alphabet_lock,
-    counted,
-)
 from featherweight.engine.methods.bit_codes import windows, written
-from featherweight.engine.methods.method import Coded, CodingMethod
-from featherweight.engine.weight_forms import Symbols, form_lock
+from featherweight.engine.methods.entropy_coding import (
+    EntropyCoding,
+    alphabet_bytes,
+    counted,
+    packed_cost,
+    packs_better,
+)
+from featherweight.engine.methods.method import Coded
+from featherweight.engine.weight_forms import Symbols
 
 Numbers = npt.NDArray[Any]
 
@@ -30,7 +30,7 @@ LONGEST = 20
 _HEAD = struct.Struct("<BB")
 
 
-class Huffman(CodingMethod, frozen=True, kw_only=True):
+class Huffman(EntropyCoding, frozen=True, kw_only=True):
     """Gives every symbol a code by how often it occurs; at least one bit for every weight."""
 
     name: ClassVar[str] = "huffman"
@@ -39,25 +39,11 @@ class Huffman(CodingMethod, frozen=True, kw_only=True):
         "Shortens weights whose values repeat unevenly. It takes at least one bit per weight, so "
         "arithmetic coding is smaller where most weights are zero."
     )
-    gain: ClassVar[Literal["file", "file and speed"]] = "file"
-    strength: ClassVar[str] = ""
 
-    @classmethod
-    def lock(cls, layer: nn.Module) -> str:
-        """Return why the layer's weights cannot be coded; empty if they can."""
-        return form_lock(layer)
-
-    def symbol_lock(self, bits: int, zero: bool) -> str:  # noqa: ARG002
-        """Return a sentence where the symbols have more than 16 bits."""
-        return alphabet_lock(bits)
-
-    def encode(self, symbols: Symbols) -> Coded:
-        """Return alphabet, code lengths and codes. Raises ValueError beyond 16 bits."""
-        alphabet, counts = counted(symbols.values, symbols.bits)
+    def coded(self, symbols: Symbols, alphabet: Numbers, counts: Numbers) -> Coded:
+        """Return code lengths and codes."""
         lengths = code_lengths(counts)
-        table = _table(alphabet, lengths, symbols.bits)
-        if alphabet.size < 2:
-            return Coded(table, 0, tables=8 * len(table))
+        table = _table(lengths)
         order, codes = _canonical(lengths)
         by_symbol = np.zeros((2, int(alphabet[-1]) + 1), np.int64)
         by_symbol[0, alphabet[order]] = codes
@@ -65,21 +51,26 @@ class Huffman(CodingMethod, frozen=True, kw_only=True):
         payload, bits = written(symbols.values, by_symbol[0], by_symbol[1])
         return Coded(table + payload, bits, tables=8 * len(table))
 
-    def decode(self, payload: bytes, count: int, bits: int, zero: int | None) -> Symbols:
-        """Return the symbols again. Raises ValueError where the payload is damaged."""
-        if count == 0:
-            values = unpacked(payload, 8, 0)
-        else:
-            alphabet, size = alphabet_from(payload, bits)
-            values = _decoded(payload[size:], alphabet, count)
-        return Symbols(values, bits, zero)
+    def decoded(self, payload: bytes, alphabet: Numbers, count: int) -> Numbers:
+        """Return the symbols of codes. Raises ValueError where the payload is damaged."""
+        lengths, size = _lengths(payload, alphabet.size)
+        longest = int(lengths.max())
+        order, _ = _canonical(lengths)
+        spans = 1 << (longest - lengths[order])
+        length_of = np.repeat(lengths[order], spans).astype(np.uint8)
+        symbol_of = np.repeat(alphabet[order], spans).astype(np.uint32)
+        found: Numbers = symbol_of[windows(payload[size:], length_of, count)]
+        return found
 
     def predicted(self, symbols: Symbols) -> Coded:
         """Return the exact bit counts from how often each symbol occurs."""
         alphabet, counts = counted(symbols.values, symbols.bits)
+        if alphabet.size < 2:
+            return super().predicted(symbols)
         lengths = code_lengths(counts)
-        table = _table(alphabet, lengths, symbols.bits)
-        return Coded(b"", int((counts * lengths).sum()), tables=8 * len(table))
+        tables = len(alphabet_bytes(alphabet, symbols.bits)) + len(_table(lengths))
+        coded = Coded(b"", int((counts * lengths).sum()), tables=8 * tables)
+        return Coded(b"", *packed_cost(symbols)) if packs_better(symbols, coded) else coded
 
 
 def code_lengths(counts: Numbers) -> Numbers:
@@ -120,34 +111,21 @@ def _canonical(lengths: Numbers) -> tuple[Numbers, Numbers]:
     return order, starts >> (longest - lengths[order])
 
 
-def _table(alphabet: Numbers, lengths: Numbers, bits: int) -> bytes:
-    if alphabet.size < 2:
-        return alphabet_bytes(alphabet, bits) if alphabet.size else b""
+def _table(lengths: Numbers) -> bytes:
     shortest = int(lengths.min())
     width = max(int(lengths.max() - shortest).bit_length(), 1)
-    body = packed(lengths - shortest, width).tobytes()
-    return alphabet_bytes(alphabet, bits) + _HEAD.pack(shortest, width) + body
+    return _HEAD.pack(shortest, width) + packed(lengths - shortest, width).tobytes()
 
 
-def _decoded(payload: bytes, alphabet: Numbers, count: int) -> npt.NDArray[np.uint32]:
-    if alphabet.size == 1:
-        if payload:
-            raise ValueError("there are bytes after a lone symbol")
-        return np.full(count, alphabet[0], np.uint32)
+def _lengths(payload: bytes, symbols: int) -> tuple[Numbers, int]:
     if len(payload) < _HEAD.size:
         raise ValueError("the code lengths are missing")
     shortest, width = _HEAD.unpack_from(payload)
-    end = _HEAD.size + packed_bytes(alphabet.size, width)
+    end = _HEAD.size + packed_bytes(symbols, width)
     if not 1 <= width <= 8:
         raise ValueError("the code lengths are damaged")
-    more = unpacked(payload[_HEAD.size : end], width, alphabet.size)
-    lengths = more.astype(np.int64) + shortest
+    lengths = unpacked(payload[_HEAD.size : end], width, symbols).astype(np.int64) + shortest
     longest = int(lengths.max())
     if shortest < 1 or longest > LONGEST or (1 << (longest - lengths)).sum() != 1 << longest:
         raise ValueError("the code lengths are damaged")
-    order, _ = _canonical(lengths)
-    spans = 1 << (longest - lengths[order])
-    length_of = np.repeat(lengths[order], spans).astype(np.uint8)
-    symbol_of = np.repeat(alphabet[order], spans).astype(np.uint32)
-    found: npt.NDArray[np.uint32] = symbol_of[windows(payload[end:], length_of, count)]
-    return found
+    return lengths, end

@@ -1,0 +1,207 @@
+"""The coded archive: every tensor in as few bits as its form and its coder have, and the graph.
+
+The ledger that writing returns adds up to the size of the file, to the byte.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from featherweight.engine.archive_layout import Header, InputForm, PartForm, TensorForm, start_of
+from featherweight.engine.errors import UserError
+from featherweight.engine.graph_form import GraphForm, raw_names, to_plain
+from featherweight.engine.ledger import Entry, Ledger
+from featherweight.engine.methods.coding.bit_packed import BitPacked
+from featherweight.engine.methods.method import CodingMethod, stored_weights
+from featherweight.engine.network import Network
+from featherweight.engine.weight_forms import CompactLayer, FloatForm, StoredForm
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A tensor of the network before it is stored: its form, or its plain numbers."""
+
+    layer: str
+    tensor: str
+    value: Tensor | StoredForm
+    is_parameter: bool = True
+    coder: CodingMethod | None = None
+    identity: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.layer}.{self.tensor}" if self.layer else self.tensor
+
+
+@dataclass(frozen=True)
+class _Stored:
+    form: TensorForm
+    data: bytes
+    entry: Entry
+
+
+def write_archive(network: Network, codings: Mapping[str, CodingMethod], path: Path) -> Ledger:
+    """Write a settled network as a coded archive and return where its bits went.
+
+    `codings` are coders by the names of current layers; without one, forms are bit-packed and
+    plain weights stay raw float32. The same network gives the same bytes. The file is replaced at
+    once or not at all. Raises UserError where the network has no graph, a coder cannot take a
+    layer's weights or the file cannot be written.
+    """
+    graph = _graph_of(network, path)
+    stored = _stored_once(_tensors(network, graph, codings))
+    header = Header(
+        graph,
+        tuple(_input(tensor) for tensor in network.example),
+        _rows(network, graph),
+        network.dynamic_batch,
+        tuple(tensor.form for tensor in stored),
+    )
+    start = start_of(header)
+    _write(path, [start, *(tensor.data for tensor in stored)])
+    size = len(start) + sum(len(tensor.data) for tensor in stored)
+    entries = tuple(tensor.entry for tensor in stored)
+    return Ledger(entries=entries, container=8 * size - sum(entry.bits for entry in entries))
+
+
+def _graph_of(network: Network, path: Path) -> GraphForm:
+    hint = "Export it as ONNX or .pt2 instead."
+    if not isinstance(network.module, fx.GraphModule):
+        message = f"{path} cannot hold a network without a graph: {network.graph_lock}"
+        raise UserError(message, hint)
+    try:
+        return to_plain(network.module)
+    except ValueError as error:
+        raise UserError(f"{path} cannot hold this network: {error}.", hint) from error
+
+
+def _tensors(
+    network: Network, graph: GraphForm, codings: Mapping[str, CodingMethod]
+) -> Iterator[_Held]:
+    unknown = set(codings) - {layer.name for layer in graph.layers}
+    if unknown:
+        raise ValueError(f"there are codings for layers that do not exist: {sorted(unknown)}")
+    for layer in graph.layers:
+        yield from _of_layer(layer.name, network.layer(layer.name), codings.get(layer.name))
+    parameters = dict(network.module.named_parameters(remove_duplicate=False))
+    buffers = dict(network.module.named_buffers(remove_duplicate=False))
+    for name in raw_names(graph):
+        value = parameters[name] if name in parameters else buffers[name]
+        yield _Held("", name, value, name in parameters, identity=id(value))
+
+
+def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterator[_Held]:
+    others = layer
+    if isinstance(layer, CompactLayer):
+        others = layer.rest
+        for tensor, form in layer.held().items():
+            if not isinstance(form, StoredForm):
+                raise ValueError(f"the weights of layer {name} are not settled")
+            yield _Held(name, tensor, form, True, coder or BitPacked(), id(form))
+    coded = stored_weights(layer) if coder else []
+    for tensor, parameter in others.named_parameters():
+        value = FloatForm(parameter) if tensor in coded else parameter
+        used = coder if tensor in coded else None
+        yield _Held(name, tensor, value, True, used, id(parameter))
+    for tensor, buffer in layer.named_buffers(recurse=False):
+        yield _Held(name, tensor, buffer, False, identity=id(buffer))
+
+
+def _stored_once(tensors: Iterator[_Held]) -> list[_Stored]:
+    stored: dict[int, _Stored] = {}
+    for held in tensors:
+        known = stored.get(held.identity)
+        if known:
+            form = msgspec.structs.replace(known.form, names=(*known.form.names, held.name))
+            stored[held.identity] = _Stored(form, known.data, known.entry)
+        else:
+            stored[held.identity] = _stored(held)
+    return list(stored.values())
+
+
+def _stored(held: _Held) -> _Stored:
+    if isinstance(held.value, StoredForm) and held.coder:
+        return _coded(held, held.value, held.coder)
+    assert isinstance(held.value, Tensor)
+    flat = held.value.detach().contiguous().reshape(-1)
+    data = flat.view(torch.uint8).numpy().tobytes()
+    entry = Entry(
+        layer=held.layer, tensor=held.tensor, original=32 * flat.numel(), values=8 * len(data)
+    )
+    form = TensorForm(
+        names=(held.name,),
+        shape=tuple(held.value.shape),
+        dtype=str(flat.dtype).removeprefix("torch."),
+        is_parameter=held.is_parameter,
+        size=len(data),
+        checksum=zlib.crc32(data),
+    )
+    return _Stored(form, data, entry)
+
+
+def _coded(held: _Held, form: StoredForm, coder: CodingMethod) -> _Stored:
+    symbols = form.symbols()
+    if reason := coder.symbol_lock(symbols.bits, symbols.zero is not None):
+        message = f"Layer {held.layer} cannot be coded with {coder.name}: {reason}"
+        raise UserError(message, "Choose another coding for it.")
+    coded = coder.encode(symbols)
+    sides = {kind: part.astype(part.dtype.newbyteorder("<")) for kind, part in form.parts().items()}
+    data = b"".join([*(part.tobytes() for part in sides.values()), coded.payload])
+    parts = tuple(PartForm(kind, part.dtype.str, part.shape) for kind, part in sides.items())
+    record = TensorForm(
+        names=(held.name,),
+        shape=form.shape,
+        dtype="float32",
+        is_parameter=True,
+        size=len(data),
+        checksum=zlib.crc32(data),
+        coder=coder.name,
+        form=form.kind,
+        count=symbols.values.size,
+        bits=symbols.bits,
+        zero=symbols.zero,
+        parts=parts,
+    )
+    entry = Entry(
+        layer=held.layer,
+        tensor=held.tensor,
+        original=32 * int(np.prod(form.shape, dtype=np.int64)),
+        values=coded.values,
+        indices=coded.indices,
+        tables=coded.tables,
+    )
+    sizes = {kind: 8 * part.nbytes for kind, part in sides.items()}
+    return _Stored(record, data, msgspec.structs.replace(entry, **sizes))
+
+
+def _input(tensor: Tensor) -> InputForm:
+    return InputForm(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def _rows(network: Network, graph: GraphForm) -> int:
+    """Return a number above all integer inputs: rows of the smallest embedding, else the inputs."""
+    rows = [layer.options["num_embeddings"] for layer in graph.layers if layer.kind == "Embedding"]
+    seen = [int(x.max()) + 1 for x in network.example if x.dtype == torch.int64 and x.numel()]
+    return max(min(rows or seen, default=1), 1)
+
+
+def _write(path: Path, pieces: list[bytes]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}.", "Choose another folder or make room."
+        ) from error
