@@ -112,9 +112,7 @@ class MainWindow(QMainWindow):
         commands = self.commands
         self.notices = NoticeBar()
         self.start_screen = StartScreen(self._settings, commands["open"], commands["open_demo"])
-        self.header = Header(
-            self.document, (commands["choose_data"], commands["compress"], commands["export"])
-        )
+        self.header = Header(self.document, commands)
         self._pages = QStackedWidget()
         self._pages.addWidget(self.start_screen)
         page = QWidget()

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from featherweight.engine.results import Cost
 from featherweight.gui import wording
+from featherweight.gui.actions import Actions
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.text import ElidedLabel, label
@@ -48,12 +50,12 @@ class FigureCell(QWidget):
 
 
 class Header(QFrame):
-    """The document's name and task, its predicted figures, and the two buttons that matter."""
+    """The document's name and task, its predicted figures, and the buttons that matter."""
 
     def __init__(
         self,
         document: Document,
-        actions: tuple[QAction, QAction, QAction],
+        actions: Actions,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -63,9 +65,8 @@ class Header(QFrame):
         self._name = ElidedLabel()
         self._name.setProperty("role", "heading")
         self._name.setObjectName("document_name")
-        choose, compress, export = actions
-        self._task = _button(choose, "header_task", "link")
-        self._build(compress, export)
+        self._task = _button(actions["choose_data"], "header_task", "link")
+        self._build(actions)
         document.network_changed.connect(self._on_changed)
         document.path_changed.connect(self._on_changed)
         document.task_changed.connect(self._on_changed)
@@ -74,7 +75,7 @@ class Header(QFrame):
         self._on_changed()
         self._on_prediction()
 
-    def _build(self, compress: QAction, export: QAction) -> None:
+    def _build(self, actions: Actions) -> None:
         names = QVBoxLayout()
         names.setSpacing(0)
         names.addWidget(self._name)
@@ -87,8 +88,16 @@ class Header(QFrame):
             layout.addWidget(cell)
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
-        buttons.addWidget(_button(export, "export_button", ""))
-        buttons.addWidget(_button(compress, "compress_button", "primary"))
+        for name in ("undo", "redo"):
+            step = QToolButton(autoRaise=True)
+            step.setDefaultAction(actions[name])
+            step.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+            step.setAccessibleName(actions[name].statusTip())
+            step.setObjectName(f"{name}_button")
+            buttons.addWidget(step)
+        buttons.addSpacing(4)
+        buttons.addWidget(_button(actions["export"], "export_button", ""))
+        buttons.addWidget(_button(actions["compress"], "compress_button", "primary"))
         layout.addLayout(buttons)
 
     def _on_changed(self) -> None:
@@ -125,9 +134,10 @@ def _button(action: QAction, name: str, role: str) -> QPushButton:
     button = QPushButton(action.text().replace("&", ""))
     button.setObjectName(name)
     button.setAccessibleName(action.statusTip())
-    button.setToolTip(action.toolTip())
     button.setProperty("role", role)
     button.setEnabled(action.isEnabled())
     button.clicked.connect(action.trigger)
     action.enabledChanged.connect(button.setEnabled)
+    action.changed.connect(lambda: button.setToolTip(action.toolTip()))
+    button.setToolTip(action.toolTip())
     return button
