@@ -3,7 +3,6 @@
 The ledger that writing returns adds up to the size of the file, to the byte.
 """
 
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import CodingMethod, stored_weights
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import CompactLayer, FloatForm, StoredForm
+from featherweight.engine.writing.files import write_pieces
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def write_archive(network: Network, codings: Mapping[str, CodingMethod], path: P
         tuple(tensor.form for tensor in stored),
     )
     start = start_of(header)
-    _write(path, [start, *(tensor.data for tensor in stored)])
+    write_pieces(path, [start, *(tensor.data for tensor in stored)])
     size = len(start) + sum(len(tensor.data) for tensor in stored)
     entries = tuple(tensor.entry for tensor in stored)
     return Ledger(entries=entries, container=8 * size - sum(entry.bits for entry in entries))
@@ -190,18 +190,3 @@ def _rows(network: Network, graph: GraphForm) -> int:
     rows = [layer.options["num_embeddings"] for layer in graph.layers if layer.kind == "Embedding"]
     seen = [int(x.max()) + 1 for x in network.example if x.dtype == torch.int64 and x.numel()]
     return max(min(rows or seen, default=1), 1)
-
-
-def _write(path: Path, pieces: list[bytes]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}.", "Choose another folder or make room."
-        ) from error
