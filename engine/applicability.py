@@ -20,6 +20,8 @@ from featherweight.engine.network import Network
 from featherweight.engine.options import SLOTS, Slot
 from featherweight.engine.recipe import Choice, Recipe
 
+FLOAT_BITS = 32
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -67,6 +69,8 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
             found[name] = _chosen(made)
+            if reason := _coding_lock(found[name]):
+                raise UserError(f"Layer {name} cannot be coded like this: {reason}")
     return found
 
 
@@ -104,6 +108,15 @@ def _lock(
     if name in tied:
         return f"Its weight is shared with {tied[name]}; changed alone it would be stored twice."
     return ""
+
+
+def _coding_lock(chosen: Chosen) -> str:
+    if chosen.coding is None:
+        return ""
+    bits = chosen.precision.symbol_bits() if chosen.precision else FLOAT_BITS
+    has_zero = chosen.sparsity is not None or chosen.precision is None
+    has_zero = has_zero or (chosen.precision is not None and chosen.precision.holds_zero)
+    return chosen.coding.symbol_lock(bits, has_zero)
 
 
 def _tied(network: Network) -> dict[str, str]:

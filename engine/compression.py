@@ -4,7 +4,7 @@
 still trains, `settle` gives the final small form. Coding happens when the archive is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -12,6 +12,8 @@ from featherweight.engine.applicability import Chosen
 from featherweight.engine.channel_removal import remove_channels
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.methods.coding.bit_packed import BitPacked
+from featherweight.engine.methods.coding.sparse_index import SparseIndex
 from featherweight.engine.methods.method import (
     Check,
     CodingMethod,
@@ -21,7 +23,13 @@ from featherweight.engine.methods.method import (
 )
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
 from featherweight.engine.network import Network
-from featherweight.engine.weight_forms import CompactLayer, MaskedForm, TrainableForm
+from featherweight.engine.weight_forms import (
+    CompactLayer,
+    MaskedForm,
+    StoredForm,
+    Symbols,
+    TrainableForm,
+)
 
 
 def restructured(
@@ -78,13 +86,29 @@ def constrained_form(weight: Tensor, methods: Chosen, check: Check = unchecked) 
 
 
 def codings(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, CodingMethod]:
-    """Return the coder of every layer that now stands for a chosen one."""
-    return {
-        part: methods.coding
-        for name, methods in chosen.items()
-        if methods.coding is not None
-        for part in network.parts[name]
-    }
+    """Return the coder of every layer of a settled network that stands for a chosen one."""
+    found = {}
+    for name, methods in chosen.items():
+        for part in network.parts[name]:
+            layer = network.layer(part)
+            held = layer.held().values() if isinstance(layer, CompactLayer) else ()
+            symbols = [form.symbols() for form in held if isinstance(form, StoredForm)]
+            found[part] = layer_coding(methods, symbols)
+    return {part: coding for part, coding in found.items() if coding is not None}
+
+
+def layer_coding(methods: Chosen, symbols: Sequence[Symbols]) -> CodingMethod | None:
+    """Return the coder of a layer: the chosen one, else for sparse weights the smaller of two."""
+    if methods.coding is not None or methods.sparsity is None:
+        return methods.coding
+    coders: tuple[CodingMethod, ...] = (SparseIndex(), BitPacked())
+    return min(coders, key=lambda coder: sum(coded_bits(coder, each) for each in symbols))
+
+
+def coded_bits(coder: CodingMethod, symbols: Symbols) -> int:
+    """Return how many bits a coder makes of the symbols, padding left out."""
+    coded = coder.predicted(symbols) or coder.encode(symbols)
+    return coded.values + coded.indices + coded.tables
 
 
 def _factor(
@@ -95,4 +119,7 @@ def _factor(
         message = f"Layer {name} cannot take {method.name} after its channels are removed: {reason}"
         raise UserError(message, "Remove fewer channels or take the method out.")
     chain = method.skeleton(layer) if skeleton else method.rewritten(layer, check)
+    for value in chain.parameters():
+        # The layout in memory changes the last bit of results, and no file keeps it.
+        value.data = value.data.contiguous()
     network.replace(name, chain.train(layer.training))

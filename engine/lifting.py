@@ -162,7 +162,12 @@ class _Lifter:
         value = state[name] if name in state else self.program.constants.get(name)
         if not isinstance(value, Tensor):
             raise UnliftableError(f"it holds {name}, which is not a tensor")
-        return value
+        if value.is_contiguous():
+            return value
+        # The layout in memory changes the last bit of results, and no file keeps it.
+        plain = value.detach().contiguous()
+        is_parameter = isinstance(value, nn.Parameter)
+        return nn.Parameter(plain, value.requires_grad) if is_parameter else plain
 
     def _is_layer(self, path: str) -> bool:
         try:

@@ -12,9 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.applicability import Chosen
-from featherweight.engine.compression import constrained_form, restructured
+from featherweight.engine.compression import (
+    coded_bits,
+    constrained_form,
+    layer_coding,
+    restructured,
+)
 from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.inspecting.survey import layers_of, total_macs
+from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import FactorMethod, settled, stored_weights
 from featherweight.engine.network import Network
 from featherweight.engine.recipe import Recipe
@@ -46,14 +52,13 @@ class Predictor:
         }
         whole = cost_of(shape)
         after = msgspec.structs.replace(whole, bits=whole.bits - sum(saved.values()))
-        codings = [methods.coding for methods in chosen.values() if methods.coding]
         retrained = recipe.recovery is not None and recipe.recovery.epochs > 0
-        exact = not retrained or all(coding.fixed_length for coding in codings)
+        exact = not retrained or all(map(_known_by_shape, chosen.values()))
         return Prediction(layers=layers, before=self.before, after=after, exact=exact)
 
     def _bits(self, shape: Network, name: str, recipe: Recipe, chosen: Mapping[str, Chosen]) -> int:
         methods = chosen[name]
-        if methods.coding is None or methods.coding.fixed_length:
+        if _known_by_shape(methods):
             return sum(_fixed_bits(shape, part, methods) for part in shape.parts[name])
         structures = {other: recipe.layers[other].structure for other in chosen}
         key = msgspec.msgpack.encode((name, recipe.layers[name], structures))
@@ -90,16 +95,20 @@ def _fixed_bits(network: Network, part: str, methods: Chosen) -> int:
 
 @torch.no_grad()
 def _counted_bits(network: Network, part: str, methods: Chosen) -> int:
-    layer, coding = network.layer(part), methods.coding
+    layer = network.layer(part)
     weights = stored_weights(layer)
     bits = sum(_bits(value) for name, value in _tensors(layer) if name not in weights)
-    for name in weights:
-        form = settled(constrained_form(layer.get_parameter(name), methods))
-        symbols = form.symbols()
-        coded = coding.predicted(symbols) or coding.encode(symbols) if coding else None
-        bits += sum(side.nbytes * 8 for side in form.parts().values())
-        bits += coded.values + coded.indices + coded.tables if coded else 0
-    return bits
+    forms = [settled(constrained_form(layer.get_parameter(name), methods)) for name in weights]
+    symbols = [form.symbols() for form in forms]
+    coder = layer_coding(methods, symbols) or BitPacked()
+    sides = sum(side.nbytes * 8 for form in forms for side in form.parts().values())
+    return bits + sides + sum(coded_bits(coder, each) for each in symbols)
+
+
+def _known_by_shape(methods: Chosen) -> bool:
+    if methods.coding is None:
+        return methods.sparsity is None
+    return methods.coding.fixed_length
 
 
 def _tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from featherweight.engine.applicability import Chosen, chosen_methods, locks
+from featherweight.engine.archive_export import export_archive
 from featherweight.engine.compression import codings, constrain, restructured
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import ExportFormat, Source, TaskSource, TaskSummary
@@ -33,7 +34,7 @@ from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
 from featherweight.engine.task import Task, read_task
 from featherweight.engine.weight_forms import densified, settle
-from featherweight.engine.writing.archive import export_archive, write_archive
+from featherweight.engine.writing.archive import write_archive
 from featherweight.engine.writing.exported_program import write_exported_program
 from featherweight.engine.writing.onnx import write_onnx
 
@@ -145,7 +146,7 @@ class Session:
             return write_onnx(network, target, opened.task, opened.network, job)
         if form == "pt2":
             return write_exported_program(network, target, job)
-        return export_archive(network, target, job)
+        return export_archive(network, archive, target, job)
 
     @property
     def _opened(self) -> "_Open":

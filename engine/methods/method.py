@@ -95,9 +95,13 @@ class SideBits:
 
 
 class PrecisionMethod(Method, frozen=True, kw_only=True):
-    """Holds a weight tensor in fewer bits."""
+    """Holds a weight tensor in fewer bits.
+
+    `holds_zero` says that the weight 0.0 has a symbol also where no mask asks for it.
+    """
 
     slot: ClassVar[Slot] = "precision"
+    holds_zero: ClassVar[bool] = True
 
     def trainable(
         self, weight: Tensor, mask: Tensor | None, check: Check = unchecked

@@ -114,6 +114,7 @@ class Codebook(PrecisionMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "clusters"
+    holds_zero: ClassVar[bool] = False
 
     clusters: Annotated[
         int, number("Values", "How many different weights every tensor has.", 2, 256)
