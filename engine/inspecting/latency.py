@@ -17,6 +17,7 @@ from featherweight.engine.network import Network
 
 WARM_UP = 2
 FEWEST_REPEATS = 3
+STAGE = "Timing the layers"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def measure(network: Network, job: Job, repeats: int = 15, seconds: float = 10.0
         began = time.monotonic()
         for turn in range(WARM_UP + repeats):
             if len(passes) >= FEWEST_REPEATS and time.monotonic() - began > seconds:
+                job.advance(STAGE, WARM_UP + repeats - turn)
                 break
             with _timed_layers(network, job) as calls:
                 timed = _pass(network)
@@ -57,7 +59,7 @@ def measure(network: Network, job: Job, repeats: int = 15, seconds: float = 10.0
                 passes.append(calls)
                 rests.append(max(timed - sum(map(sum, calls.values())), 0.0))
                 wholes.append(whole)
-            job.advance("Timing the layers")
+            job.advance(STAGE)
     return _report(passes, rests, wholes, network)
 
 
