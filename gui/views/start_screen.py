@@ -5,7 +5,6 @@ from pathlib import Path
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QColor, QPainter
 from PySide6.QtWidgets import (
-    QApplication,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -154,7 +153,7 @@ class RecentDelegate(QStyledItemDelegate):
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> QSize:
         width = super().sizeHint(option, index).width()
-        return QSize(width, 2 * QApplication.fontMetrics().height() + 14)
+        return QSize(width, 2 * option.fontMetrics.height() + 14)
 
     def paint(
         self,

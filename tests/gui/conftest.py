@@ -3,13 +3,18 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pytestqt.qtbot import QtBot
 
+from featherweight.engine.events import PROTOCOL
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import LOCAL_ENGINE, EngineClient
+from featherweight.gui.main_window import MainWindow
+from featherweight.gui.settings import Settings
 
+Kind = Literal["integer", "number", "choice", "switch"]
 STAND_IN = """
 import os, sys, time
 from featherweight.engine.events import *
@@ -88,9 +93,15 @@ def connect(qtbot: QtBot) -> Iterator[Callable[..., EngineClient]]:
 
 
 @pytest.fixture
-def document(connect: Callable[..., EngineClient], own_folder: Path) -> Iterator[Document]:
-    """Return a document with a real engine process."""
-    made = Document(connect(), own_folder)
+def window(qtbot: QtBot, own_folder: Path, stand_in: tuple[str, ...]) -> Iterator[MainWindow]:
+    """Return the window as it starts, its engine a small process that is not started yet."""
+    settings = Settings(own_folder)
+    client = EngineClient((*stand_in, str(PROTOCOL)))
+    made = MainWindow(Document(client, own_folder), client, settings)
+    made.document.setParent(made)
+    client.setParent(made)
+    qtbot.addWidget(made)
+    with qtbot.waitExposed(made):
+        made.show()
     yield made
     made.close()
-    made.deleteLater()
