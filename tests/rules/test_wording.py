@@ -26,7 +26,6 @@ FORBIDDEN = [
         (r"\bclau", r"de\b"),
         (r"\banth", r"ropic\b"),
         (r"\bchat", r"gpt\b"),
-        (r"\blanguage mo", r"del\b"),
         (r"\bAI ass", r"istant\b"),
     )
 ]
