@@ -218,8 +218,9 @@ class ExportDialog(QDialog):
             self._set_waiting(False)
 
     def _on_noticed(self, sentence: str, hint: str) -> None:
-        if self._waiting:
-            self._set_waiting(False)
+        job = self._document.job
+        broken = job is not None and job.kind == "export" and not job.active and job.state != "done"
+        if broken and self.pages.currentIndex() == 0:
             self.problem.setText(f"{sentence} {hint}".strip())
             self.problem.show()
 

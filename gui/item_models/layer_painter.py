@@ -14,6 +14,8 @@ ROW_HEIGHT = 32
 PADDING = 8
 ICON = 14
 CHIP_GAP = 4
+MORE = 30
+SHORTEST_CHIP = 56
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,13 @@ class LayerPainter:
         top = box.top() + (box.height() - height) // 2
         painter.setFont(self._small)
         for place, chip in enumerate(row.chips):
+            rest = len(row.chips) - place
+            room = box.right() - PADDING - left - (MORE + CHIP_GAP if rest > 1 else 0)
+            fits = room >= SHORTEST_CHIP
+            chip = self._small_metrics.elidedText(
+                chip if fits else f"+{rest}", Qt.TextElideMode.ElideRight, max(room - 14, MORE)
+            )
             width = self._small_metrics.horizontalAdvance(chip) + 14
-            room = box.right() - PADDING - left
-            if width > room:
-                rest = f"+{len(row.chips) - place}" if room < 72 else chip
-                chip = self._small_metrics.elidedText(
-                    rest, Qt.TextElideMode.ElideRight, max(room - 14, 18)
-                )
-                width = self._small_metrics.horizontalAdvance(chip) + 14
             pill = QRectF(left, top, width, height)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(ground))
@@ -149,7 +150,7 @@ class LayerPainter:
             painter.setPen(QColor(self._shades.accent_strong))
             painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, chip)
             left += width + CHIP_GAP
-            if left > box.right() - PADDING - 20:
+            if not fits:
                 return
 
     def _write(

@@ -1,11 +1,13 @@
 """Details of the selected layer: shapes, locks, couplings, weights and singular spectrum."""
 
+import math
 from html import escape
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QStackedLayout, QWidget
 
 from featherweight.engine.layer import Layer, LayerDetails
+from featherweight.engine.ranks import output_keep, output_rank
 from featherweight.engine.recipe import Setting
 from featherweight.gui import theme, wording
 from featherweight.gui.document import Document
@@ -17,7 +19,9 @@ from featherweight.gui.widgets.panel import Panel, Section
 from featherweight.gui.widgets.spectrum_chart import SpectrumChart
 from featherweight.gui.widgets.text import label
 
-CHART_HEIGHT = 150
+KEEP = "keep"
+MOST = 0.9
+HISTOGRAM_HEIGHT, SPECTRUM_HEIGHT = 104, 150
 
 
 class DetailsView(QWidget):
@@ -89,7 +93,9 @@ class DetailsView(QWidget):
 
     def _build_weights(self) -> None:
         self.weights = Section("Weights")
-        self.statistics = Facts()
+        self.statistics = label("", wrap=True)
+        self.statistics.setObjectName("weight_statistics")
+        self.statistics.setToolTip("Mean and standard deviation, smallest and largest weight")
         self.histogram = HistogramChart()
         self.histogram.setObjectName("weight_histogram")
         self.histogram.setAccessibleName("Histogram of the weights")
@@ -97,8 +103,8 @@ class DetailsView(QWidget):
         self.spectrum.setObjectName("weight_spectrum")
         self.spectrum.setAccessibleName("Singular values and the energy they keep")
         self.spectrum.rank_chosen.connect(self._on_rank_chosen)
-        for chart in (self.histogram, self.spectrum):
-            chart.setFixedHeight(CHART_HEIGHT)
+        self.histogram.setFixedHeight(HISTOGRAM_HEIGHT)
+        self.spectrum.setFixedHeight(SPECTRUM_HEIGHT)
         self.weights.body.addWidget(self.statistics)
         self.weights.body.addWidget(self.histogram)
         self.panel.add(self.weights)
@@ -189,12 +195,9 @@ class DetailsView(QWidget):
 
     def _show_details(self, details: LayerDetails) -> None:
         self.weights.setVisible(True)
-        self.statistics.show_facts(
-            {
-                "Mean ± deviation": f"{details.mean:.4f} ± {details.deviation:.4f}",
-                "Range": f"{details.minimum:.4f} to {details.maximum:.4f}",
-                "Zeros": wording.percent(details.zeros),
-            }
+        self.statistics.setText(
+            f"{details.mean:.4f} ± {details.deviation:.4f}, from {details.minimum:.3f} to"
+            f" {details.maximum:.3f}, {wording.percent(details.zeros)} zeros"
         )
         self.histogram.show_counts(details.histogram.edges, details.histogram.counts)
         self.spectrum_section.setVisible(bool(details.spectrum))
@@ -204,51 +207,56 @@ class DetailsView(QWidget):
 
     def _show_rank(self) -> None:
         layer = self.layer
-        if layer is None or layer.name not in self._document.details:
+        details = self._document.details.get(layer.name) if layer else None
+        if layer is None or details is None or not details.spectrum:
             return
-        length = len(self._document.details[layer.name].spectrum)
-        rank = self._rank(self._structure(layer))
+        length = len(details.spectrum)
+        rank = self._rank(layer)
         self.spectrum.show_rank(rank, movable=rank is not None)
-        kept = f"Rank {rank} of {length} keeps {wording.percent(self.spectrum.energy(rank or 0))}"
-        half = self.spectrum.rank_for(0.9)
-        self.rank_text.setText(
-            f"{kept} of the energy."
-            if rank is not None
-            else f"Rank {half} of {length} would keep 90 % of the energy."
-        )
+        if rank is not None:
+            kept = wording.percent(self.spectrum.energy(rank))
+            text = f"Rank {rank} of {length} keeps {kept} of the energy"
+        else:
+            text = f"Rank {self.spectrum.rank_for(MOST)} of {length} would keep 90 % of the energy"
+        largest = self._largest_saving_rank(layer)
+        limit = f"; low rank saves weights up to rank {largest}." if largest else "."
+        self.rank_text.setText(text + limit)
 
-    def _structure(self, layer: Layer) -> Setting | None:
-        return self._document.recipe.choice(layer.name).structure
-
-    def _rank(self, setting: Setting | None) -> int | None:
-        options = self._options_of(setting)
-        if "rank" in options:
-            return int(options["rank"])
-        if "energy" in options:
-            return self.spectrum.rank_for(float(options["energy"]))
-        return None
-
-    def _options_of(self, setting: Setting | None) -> dict[str, bool | int | float | str]:
+    def _rank(self, layer: Layer) -> int | None:
+        setting = self._document.recipe.choice(layer.name).structure
         method = self._document.method(setting.method) if setting else None
         if setting is None or method is None:
-            return {}
-        return {option.name: option.default for option in method.options} | setting.options
+            return None
+        options = {option.name: option.default for option in method.options} | setting.options
+        keep = options.get(KEEP)
+        return None if keep is None else output_rank(method.name, float(keep), _matrix(layer))
+
+    def _largest_saving_rank(self, layer: Layer) -> int | None:
+        setting = self._document.recipe.choice(layer.name).structure
+        free = [m.name for m in self._document.methods if m.name not in layer.locks]
+        for name in (setting.method if setting else "", *free):
+            rank = output_rank(name, 1.0, _matrix(layer)) if name else None
+            if rank is not None:
+                return rank
+        return None
 
     def _on_rank_chosen(self, rank: int) -> None:
         layer = self.layer
-        setting = self._structure(layer) if layer else None
-        options = self._options_of(setting)
-        if layer is None or setting is None:
+        setting = self._document.recipe.choice(layer.name).structure if layer else None
+        keep = output_keep(setting.method, rank, _matrix(layer)) if layer and setting else None
+        if layer is None or setting is None or keep is None:
             return
-        if "rank" in options:
-            moved: dict[str, bool | int | float | str] = {"rank": rank}
-        else:
-            moved = {"energy": round(self.spectrum.energy(rank), 3)}
-        self._document.set_choice(
-            (layer.name,), "structure", Setting(setting.method, setting.options | moved)
-        )
+        share = min(math.ceil(keep * 1000) / 1000, 1.0)
+        moved = Setting(setting.method, setting.options | {KEEP: share})
+        self._document.set_choice((layer.name,), "structure", moved)
 
     def _on_select_coupled(self) -> None:
         layer = self.layer
         if layer is not None:
             self._document.select((layer.name, *layer.coupled))
+
+
+def _matrix(layer: Layer) -> tuple[int, ...]:
+    """Return the shape of the layer's main weight, outputs first."""
+    shapes = [shape for shape in layer.weights.values() if len(shape) >= 2]
+    return layer.weights.get("weight") or (shapes[0] if shapes else (1, 1))

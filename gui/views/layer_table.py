@@ -35,13 +35,13 @@ from featherweight.gui.widgets.text import ElidedLabel
 
 Index = QModelIndex | QPersistentModelIndex
 WIDTHS = {
-    Column.LAYER: 168,
-    Column.KIND: 108,
-    Column.SHAPE: 104,
-    Column.PARAMETERS: 108,
+    Column.LAYER: 160,
+    Column.KIND: 102,
+    Column.SHAPE: 98,
+    Column.PARAMETERS: 104,
     Column.MACS: 80,
     Column.LATENCY: 84,
-    Column.SIZE: 92,
+    Column.SIZE: 88,
     Column.CHOICES: 120,
 }
 WIDEST_LAYER = 320
@@ -191,7 +191,7 @@ class LayerTableView(QWidget):
         self.measure_button = QPushButton("Measure latency")
         self.measure_button.setObjectName("measure_latency_button")
         self.measure_button.setToolTip("Time every layer on this machine")
-        self.about = ElidedLabel()
+        self.about = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self.about.setObjectName("layer_about")
         self.about.setProperty("role", "muted")
         top = QHBoxLayout()

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from featherweight.engine.figures import Figure
+from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.ledger import Ledger
 from featherweight.engine.results import Cost, Result
 from featherweight.gui import icons, theme, wording
@@ -200,13 +200,15 @@ def _headline(result: Result) -> str:
 def _rates(result: Result) -> str:
     parts = []
     for sign, name, what in (
-        ("α", "parameters", "of parameters"),
-        ("α", "bytes", "of stored bytes"),
-        ("δ", "latency", "of measured latency"),
+        ("α", "parameters", "parameters"),
+        ("α", "bytes", "stored bytes"),
+        ("δ", "latency", "latency"),
     ):
         before, after = (m.figures.get(name) for m in (result.before, result.after))
         if before is not None and after is not None and after.value:
-            parts.append(f"{sign} {wording.factor(before.value / after.value)} {what}")
+            rate = ratio(before, after)
+            basis = wording.BASIS_TITLES[rate.basis]
+            parts.append(f"{sign} {wording.factor(rate.value)} of {what} ({basis})")
     return "  ·  ".join(parts)
 
 

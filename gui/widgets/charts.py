@@ -23,7 +23,7 @@ class Chart(QWidget):
         self.plot.setMouseEnabled(x=False, y=False)
         self.plot.hideButtons()
         self.plot.getPlotItem().setContentsMargins(0, 6, 8, 0)
-        self.setMinimumSize(160, 120)
+        self.setMinimumSize(160, 96)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.plot)

@@ -17,7 +17,7 @@ class Panel(QScrollArea):
         ground = page()
         self._column = QVBoxLayout(ground)
         self._column.setContentsMargins(16, 16, 16, 16)
-        self._column.setSpacing(16)
+        self._column.setSpacing(12)
         self._column.addStretch(1)
         self.setWidget(ground)
 
@@ -40,7 +40,7 @@ class Section(QWidget):
         self.body.setSpacing(8)
         if line:
             self.body.addWidget(rule())
-            self.body.addSpacing(8)
+            self.body.addSpacing(4)
         self.title = label(title, "section")
         top = QHBoxLayout()
         top.setSpacing(8)

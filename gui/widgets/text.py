@@ -34,10 +34,16 @@ def page() -> QWidget:
 
 
 class ElidedLabel(QLabel):
-    """A one-line label that loses its middle where there is no room; the tooltip tells it all."""
+    """A one-line label that loses a part where there is no room; the tooltip tells it all."""
 
-    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        text: str = "",
+        mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._mode = mode
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setText(text)
@@ -51,7 +57,5 @@ class ElidedLabel(QLabel):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002
         painter = QPainter(self)
-        shown = self.fontMetrics().elidedText(
-            self.text(), Qt.TextElideMode.ElideMiddle, self.width()
-        )
+        shown = self.fontMetrics().elidedText(self.text(), self._mode, self.width())
         painter.drawText(self.contentsRect(), int(self.alignment()), shown)

@@ -1,0 +1,159 @@
+"""The job panel: what it says of a run, and the charts that grow while it goes on."""
+
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from featherweight.engine.events import (
+    Cancelled,
+    Compressed,
+    Exported,
+    Failed,
+    JobStarted,
+    Point,
+    Predicted,
+    Progress,
+    TaskReady,
+    TaskSource,
+    TaskSummary,
+)
+from featherweight.engine.figures import Figure
+from featherweight.engine.ledger import Ledger
+from featherweight.engine.recipe import Recipe, Setting
+from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
+from featherweight.gui.document import Document
+from featherweight.gui.views.job import JobView
+
+COST = Cost(parameters=10, macs=10, bits=8000)
+
+
+@pytest.fixture
+def view(qtbot: QtBot, opened: Document) -> JobView:
+    made = JobView(opened)
+    qtbot.addWidget(made)
+    made.resize(880, 220)
+    with qtbot.waitExposed(made):
+        made.show()
+    return made
+
+
+@pytest.fixture
+def ready(opened: Document) -> Document:
+    """Return the document with data and something to do, so that it can compress."""
+    source = TaskSource(data="images.npz")
+    found = TaskSummary(
+        source=source, recovery_samples=40, measure_samples=20, classes=10, metrics=("top1",)
+    )
+    opened.set_task(source)
+    for request in range(1, 10):
+        opened.receive(TaskReady(id=request, task=found))
+    opened.set_choice(("stem",), "precision", Setting("integer"))
+    assert opened.can_compress
+    return opened
+
+
+def start(document: Document, steps: int = 100) -> int:
+    document.compress("Run 1")
+    assert document.job is not None
+    request = document.job.request
+    document.receive(JobStarted(id=request, steps=steps))
+    return request
+
+
+def result() -> Result:
+    def measures(octets: float) -> Measures:
+        return Measures(figures={"bytes": Figure(octets, "B", "measured")})
+
+    return Result(
+        identity="a", name="Run 1", parent="", recipe=Recipe(), archive="a.fwz",
+        before=measures(4000), after=measures(500), predicted=COST, created="2026-11-24T10:00:00",
+        ledger=Ledger(entries=()),
+    )  # fmt: skip
+
+
+def test_that_an_idle_panel_says_how_to_start(view: JobView, opened: Document) -> None:
+    assert opened.job is None
+    assert view.empty.isVisible()
+    assert not view.cancel_button.isVisible()
+
+
+def test_that_progress_stage_and_time_left_are_shown(view: JobView, ready: Document) -> None:
+    request = start(ready)
+    ready.receive(Progress(id=request, step=25, steps=100, stage="Fine-tuning", left=90.0))
+    assert view.title.text() == "Running: Run 1"
+    assert view.stage.text() == "Fine-tuning, step 25 of 100, 1 min 30 s left"
+    assert view.bar.value() == view.bar.maximum() // 4
+    assert view.cancel_button.isEnabled()
+    assert not view.resume_button.isVisible()
+
+
+def test_that_points_reach_their_charts_while_it_runs(
+    qtbot: QtBot, view: JobView, ready: Document
+) -> None:
+    request = start(ready)
+    for step in range(50):
+        ready.receive(Point(id=request, series="loss", step=step, value=2.0 / (step + 1)))
+    ready.receive(Point(id=request, series="accuracy", step=49, value=0.875))
+    assert view.loss.count("loss") == 50
+    assert view.loss_card.value.text() == "0.040"
+    assert view.accuracy.latest("accuracy") == 87.5
+    assert view.accuracy_card.value.text() == "87.5 %"
+    qtbot.waitUntil(lambda: len(view.accuracy.plot.listDataItems()) == 1)
+
+
+def test_that_cancelling_leads_to_a_resume_that_goes_on(view: JobView, ready: Document) -> None:
+    request = start(ready)
+    for step in range(30):
+        ready.receive(Point(id=request, series="loss", step=step, value=1.0))
+    ready.receive(Progress(id=request, step=30, steps=100, stage="Fine-tuning"))
+    view.cancel_button.click()
+    assert view.title.text() == "Stopping: Run 1"
+    assert not view.cancel_button.isEnabled()
+    ready.receive(Cancelled(id=request, step=30))
+    assert view.stage.text() == "Stopped at step 30 of 100; it can go on from there."
+    view.resume_button.click()
+    assert ready.job is not None
+    assert view.title.text() == "Running: Run 1"
+    ready.receive(JobStarted(id=ready.job.request, steps=100, resumed_at=20))
+    assert view.loss.count("loss") == 21
+    ready.receive(Point(id=ready.job.request, series="loss", step=21, value=1.0))
+    assert view.loss.count("loss") == 22
+
+
+def test_that_a_failed_run_offers_to_go_on(view: JobView, ready: Document) -> None:
+    request = start(ready)
+    ready.receive(Failed(id=request, message="The disk is full."))
+    assert view.title.text() == "Failed: Run 1"
+    assert view.resume_button.isVisible()
+    assert not view.cancel_button.isVisible()
+
+
+def test_that_the_size_is_estimated_first_and_measured_at_the_end(
+    view: JobView, ready: Document
+) -> None:
+    ready.receive(Predicted(prediction=Prediction(layers={}, before=COST, after=COST, exact=True)))
+    request = start(ready)
+    assert view.sizes.badge.basis == "estimated"
+    assert view.sizes.after.text() == "After  1.00 kB"
+    ready.receive(Compressed(id=request, result=result()))
+    assert view.sizes.badge.basis == "measured"
+    assert view.sizes.after.text() == "After  500 B"
+    assert view.sizes.bars.share == 0.125
+    assert view.bar.value() == view.bar.maximum()
+
+
+def test_that_an_export_leaves_the_charts_of_the_run(
+    view: JobView, ready: Document, tmp_path: Path
+) -> None:
+    request = start(ready)
+    ready.receive(Point(id=request, series="loss", step=1, value=1.0))
+    ready.receive(Compressed(id=request, result=result()))
+    ready.export("", "onnx", tmp_path / "net.onnx")
+    assert ready.job is not None
+    assert view.title.text() == "Running: net.onnx"
+    assert view.loss.count("loss") == 1
+    ready.receive(
+        Exported(id=ready.job.request, export=Export(path="", format="onnx", checks={}, shares=()))
+    )
+    assert view.title.text() == "Done: net.onnx"

@@ -1,0 +1,204 @@
+"""The results: figures beside predictions, the ledger, restoring a recipe, exporting."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
+from pytestqt.qtbot import QtBot
+
+from featherweight.engine.events import Exported, Failed
+from featherweight.engine.figures import Figure
+from featherweight.engine.ledger import Entry, Ledger
+from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Cost, Export, LayerShare, Measures, Result
+from featherweight.gui.dialogs.export import ExportDialog
+from featherweight.gui.document import Document
+from featherweight.gui.views.results import ResultsView
+from featherweight.gui.widgets.basis_badge import BasisBadge
+
+RECIPE = Recipe(layers={"stem": Choice(precision=Setting("integer", {"bits": 4}))})
+
+
+def figures(octets: float, top1: float, latency: float) -> Measures:
+    return Measures(
+        figures={
+            "bytes": Figure(octets, "B", "measured"),
+            "top1": Figure(top1, "%", "measured"),
+            "latency": Figure(latency, "ms", "simulated"),
+        }
+    )
+
+
+@pytest.fixture
+def result() -> Result:
+    entries = (
+        Entry(layer="stem", tensor="weight", original=4608, values=576, scales=64, tables=24),
+        Entry(layer="classifier", tensor="weight", original=5120, values=5120),
+    )
+    return Result(
+        identity="first", name="Four bits", parent="", recipe=RECIPE, archive="first.fwz",
+        before=figures(4000, 91.5, 2.0), after=figures(1000, 90.25, 1.0),
+        predicted=Cost(parameters=9, macs=9, bits=8800), created="2026-11-24T10:00:00",
+        ledger=Ledger(entries=entries, container=2216),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def view(qtbot: QtBot, opened: Document, result: Result) -> ResultsView:
+    made = ResultsView(opened)
+    qtbot.addWidget(made)
+    made.resize(1200, 400)
+    with qtbot.waitExposed(made):
+        made.show()
+    assert made.empty.isVisible()
+    opened.results = (result,)
+    opened.results_changed.emit()
+    return made
+
+
+@pytest.fixture
+def dialog(qtbot: QtBot, opened: Document, result: Result, tmp_path: Path) -> ExportDialog:
+    opened.results = (result,)
+    made = ExportDialog(opened, result.archive)
+    made.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(made)
+    made.open()
+    made.path.setText(str(tmp_path / "net.onnx"))
+    return made
+
+
+def text(view: ResultsView, name: str) -> str:
+    label = view.figures.findChild(QLabel, name)
+    assert isinstance(label, QLabel)
+    return label.text()
+
+
+def test_that_every_figure_stands_before_after_and_predicted(view: ResultsView) -> None:
+    assert [text(view, f"figure_bytes_{column}") for column in range(1, 5)] == [
+        *("4.00 kB", "1.00 kB", "\u221275 %", "1.10 kB"),
+    ]
+    assert text(view, "figure_top1_3") == "\u22121.25 pt"
+    badges = [badge.basis for badge in view.figures.findChildren(BasisBadge)]
+    assert badges == ["measured", "measured", "simulated"]
+
+
+def test_that_the_list_tells_size_and_accuracy_at_a_glance(view: ResultsView) -> None:
+    item = view.list.item(0).text()
+    assert item == "Four bits\n\u221275 % size, \u22121.25 pt top-1"
+
+
+def test_that_rates_carry_the_weaker_basis_of_both_figures(view: ResultsView) -> None:
+    assert (
+        view.rates.text() == "α 4.00× of stored bytes (measured)  ·  δ 2.00× of latency (simulated)"
+    )
+
+
+def test_that_the_ledger_accounts_for_every_stored_byte(view: ResultsView) -> None:
+    assert view.stored.text() == "1.00 kB stored, to the byte: 1,000 B"
+    assert view.ledger_bar.accessibleDescription() == (
+        "Values 712 B (71.2 %), Scales, zero points 8 B (0.8 %), Coding tables 3 B (0.3 %),"
+        " Container 277 B (27.7 %)"
+    )
+    lines = [
+        [view.ledger_table.topLevelItem(row).text(column) for column in range(5)]
+        for row in range(2)
+    ]
+    assert lines == [
+        ["classifier", "640 B", "100.0 %", "640 B", "0 B"],
+        ["stem", "83 B", "14.4 %", "72 B", "11 B"],
+    ]
+
+
+def test_that_a_new_result_is_selected_when_it_arrives(
+    view: ResultsView, opened: Document, result: Result
+) -> None:
+    second = msgspec.structs.replace(result, identity="second", name="Again")
+    opened.results = (result, second)
+    opened.results_changed.emit()
+    assert view.result == second
+    view.list.setCurrentRow(0)
+    assert view.result == result
+
+
+def test_that_a_result_gives_its_recipe_back_and_undo_takes_it_away(
+    qtbot: QtBot, view: ResultsView, opened: Document
+) -> None:
+    assert opened.recipe.layers == {}
+    qtbot.mouseClick(view.restore_button, Qt.MouseButton.LeftButton)
+    assert opened.recipe == RECIPE
+    assert opened.undo_stack.undoText() == "Recipe of Four bits"
+    opened.undo_stack.undo()
+    assert opened.recipe.layers == {}
+
+
+def test_that_export_opens_a_dialog_for_the_selected_result(
+    qtbot: QtBot, view: ResultsView
+) -> None:
+    qtbot.mouseClick(view.export_button, Qt.MouseButton.LeftButton)
+    dialog = view.window().findChild(ExportDialog)
+    assert isinstance(dialog, ExportDialog)
+    assert Path(dialog.path.text()).name == "net Four bits.onnx"
+    dialog.close()
+
+
+def test_that_the_suffix_follows_the_chosen_format(dialog: ExportDialog, tmp_path: Path) -> None:
+    dialog.form.setCurrentIndex(2)
+    assert dialog.path.text() == str(tmp_path / "net.fwz")
+    assert "bit for bit" in dialog.about.text()
+    dialog.form.setCurrentIndex(1)
+    assert dialog.path.text() == str(tmp_path / "net.pt2")
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("", "Name a file."), ("{}/missing/net.onnx", "does not exist."), ("{}", "is a folder")],
+)
+def test_that_an_impossible_path_is_refused_before_anything_runs(
+    dialog: ExportDialog, tmp_path: Path, path: str, problem: str
+) -> None:
+    dialog.path.setText(path.format(tmp_path))
+    assert problem in dialog.problem.text()
+    assert not dialog.export_button.isEnabled()
+
+
+def test_that_the_summary_shows_what_was_checked_of_the_file(
+    dialog: ExportDialog, opened: Document
+) -> None:
+    dialog.export_button.click()
+    assert not dialog.form.isEnabled()
+    assert opened.job is not None
+    checks = {
+        "relative_error": Figure(3.1e-7, "", "measured"),
+        "bytes": Figure(1000, "B", "measured"),
+    }
+    shares = (LayerShare(layer="stem", bytes=100), LayerShare(layer="classifier", bytes=640))
+    export = Export(
+        path="net.onnx", format="onnx", checks=checks, shares=shares, notes=("A note.",)
+    )
+    opened.receive(Exported(id=opened.job.request, export=export))
+    assert dialog.pages.currentWidget() is dialog.summary
+    error = dialog.checks.findChild(QLabel, "figure_relative_error_1")
+    assert isinstance(error, QLabel)
+    assert error.text() == "3.1e-07"
+    first = dialog.shares.topLevelItem(0)
+    assert [first.text(column) for column in range(3)] == ["classifier", "640 B", "64.0 %"]
+    assert dialog.notes.text() == "A note."
+    assert dialog.close_button.text() == "Close"
+
+
+def test_that_a_failed_export_says_so_in_the_dialog(dialog: ExportDialog, opened: Document) -> None:
+    dialog.export_button.click()
+    assert opened.job is not None
+    opened.receive(Failed(id=opened.job.request, message="The disk is full.", hint="Free some."))
+    assert dialog.problem.text() == "The disk is full. Free some."
+    assert dialog.form.isEnabled()
+    assert dialog.export_button.isEnabled()
+
+
+def test_that_closing_the_dialog_cancels_the_export(dialog: ExportDialog, opened: Document) -> None:
+    dialog.export_button.click()
+    dialog.close_button.click()
+    assert opened.job is not None
+    assert opened.job.state == "cancelling"
