@@ -46,8 +46,10 @@ class PartForm(Struct, array_like=True, frozen=True):
 class TensorForm(Struct, array_like=True, frozen=True):
     """One stored tensor and the dotted names it has, several where it is shared.
 
-    Without a `coder` it is raw numbers of `dtype`; with one, `count` symbols of `bits` bits, which
-    the stored form of the kind `form` takes. `size` and `checksum` are of its parts and payload.
+    `shape` is of the elements as they are stored, which is the permutation `order` of the tensor's
+    own where there is one. Without a `coder` it is raw numbers of `dtype`; with one, `count`
+    symbols of `bits` bits, which the stored form of the kind `form` takes. `size` and `checksum`
+    are of its parts and payload.
     """
 
     names: tuple[str, ...]
@@ -56,6 +58,7 @@ class TensorForm(Struct, array_like=True, frozen=True):
     is_parameter: bool
     size: int
     checksum: int
+    order: tuple[int, ...] = ()
     coder: str = ""
     form: str = ""
     count: int = 0

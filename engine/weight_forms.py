@@ -85,7 +85,7 @@ class FloatForm(StoredForm):
     def __init__(self, weight: Tensor) -> None:
         super().__init__(tuple(weight.shape))
         self.values: Tensor
-        self.register_buffer("values", weight.detach().clone())
+        self.register_buffer("values", started(weight, None))
 
     def forward(self) -> Tensor:
         """Return the weight, float32."""
@@ -117,7 +117,7 @@ class MaskedForm(TrainableForm):
 
     def __init__(self, weight: Tensor, mask: Tensor | None) -> None:
         super().__init__(tuple(weight.shape))
-        self.values = nn.Parameter(masked(weight.detach().clone(), mask))
+        self.values = nn.Parameter(started(weight, mask))
         self.mask: Tensor | None
         self.register_buffer("mask", mask)
 
@@ -237,6 +237,13 @@ def stored_forms() -> dict[str, type[StoredForm]]:
 def masked(weight: Tensor, mask: Tensor | None) -> Tensor:
     """Return the weight with 0.0 where the mask is False."""
     return weight if mask is None else torch.where(mask, weight, 0.0)
+
+
+def started(weight: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the masked weight as a tensor of its own whose elements lie in order."""
+    # Another order of the elements would make the network's outputs differ in their last bit.
+    own = weight.detach().clone(memory_format=torch.contiguous_format)
+    return masked(own, mask)
 
 
 def bit_patterns(values: Tensor) -> npt.NDArray[np.uint32]:

@@ -115,6 +115,10 @@ def _restore(
         value = form().clone()
     else:
         value = _raw(record, data)
+    if record.order:
+        if sorted(record.order) != list(range(value.ndim)):
+            raise ValueError("the order of its elements is impossible")
+        value = value.permute(tuple(np.argsort(record.order).tolist()))
     if record.is_parameter:
         value = nn.Parameter(value, requires_grad=value.is_floating_point())
     tensors.update(dict.fromkeys(record.names, value))

@@ -34,6 +34,7 @@ class _Held:
     is_parameter: bool = True
     coder: CodingMethod | None = None
     identity: int = 0
+    order: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -94,7 +95,7 @@ def _tensors(
     buffers = dict(network.module.named_buffers(remove_duplicate=False))
     for name in raw_names(graph):
         value = parameters[name] if name in parameters else buffers[name]
-        yield _Held("", name, value, name in parameters, identity=id(value))
+        yield _plain("", name, value, name in parameters)
 
 
 def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterator[_Held]:
@@ -107,11 +108,23 @@ def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterat
             yield _Held(name, tensor, form, True, coder or BitPacked(), id(form))
     coded = stored_weights(layer) if coder else []
     for tensor, parameter in others.named_parameters():
-        value = FloatForm(parameter) if tensor in coded else parameter
-        used = coder if tensor in coded else None
-        yield _Held(name, tensor, value, True, used, id(parameter))
+        yield _plain(name, tensor, parameter, True, coder if tensor in coded else None)
     for tensor, buffer in layer.named_buffers(recurse=False):
-        yield _Held(name, tensor, buffer, False, identity=id(buffer))
+        yield _plain(name, tensor, buffer, False)
+
+
+def _plain(
+    layer: str, tensor: str, value: Tensor, is_parameter: bool, coder: CodingMethod | None = None
+) -> _Held:
+    order: tuple[int, ...] = ()
+    stored = value.detach()
+    if not value.is_contiguous():
+        # Kept, because outputs differ in their last bit with the order of a weight's elements.
+        strides = value.stride()
+        order = tuple(sorted(range(value.ndim), key=lambda side: -strides[side]))
+        stored = stored.permute(order)
+    kept = FloatForm(stored) if coder else stored
+    return _Held(layer, tensor, kept, is_parameter, coder, id(value), order)
 
 
 def _stored_once(tensors: Iterator[_Held]) -> list[_Stored]:
@@ -142,6 +155,7 @@ def _stored(held: _Held) -> _Stored:
         is_parameter=held.is_parameter,
         size=len(data),
         checksum=zlib.crc32(data),
+        order=held.order,
     )
     return _Stored(form, data, entry)
 
@@ -162,6 +176,7 @@ def _coded(held: _Held, form: StoredForm, coder: CodingMethod) -> _Stored:
         is_parameter=True,
         size=len(data),
         checksum=zlib.crc32(data),
+        order=held.order,
         coder=coder.name,
         form=form.kind,
         count=symbols.values.size,

@@ -20,6 +20,7 @@ from featherweight.engine.weight_forms import (
     expect_parts,
     form_lock,
     masked,
+    started,
 )
 
 LARGEST = 65504.0
@@ -63,7 +64,7 @@ class TrainableFloat16(TrainableForm):
 
     def __init__(self, weight: Tensor, mask: Tensor | None) -> None:
         super().__init__(tuple(weight.shape))
-        self.values = nn.Parameter(masked(weight.detach().clone(), mask))
+        self.values = nn.Parameter(started(weight, mask))
         self.mask: Tensor | None
         self.register_buffer("mask", mask)
 

@@ -22,6 +22,7 @@ from featherweight.engine.weight_forms import (
     expect_parts,
     form_lock,
     masked,
+    started,
 )
 
 CLIPPING = tuple(0.93**step for step in range(36))
@@ -90,7 +91,7 @@ class TrainableInteger(TrainableForm):
     def __init__(self, weight: Tensor, mask: Tensor | None, scales: Tensor, bits: int) -> None:
         super().__init__(tuple(weight.shape))
         self.bits = bits
-        self.values = nn.Parameter(masked(weight.detach().clone(), mask))
+        self.values = nn.Parameter(started(weight, mask))
         self.mask: Tensor | None
         self.scales: Tensor
         self.register_buffer("mask", mask)
