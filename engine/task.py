@@ -97,7 +97,7 @@ class Task:
             shown = "no label" if labels is None else f"the label {int(labels.max())}"
             raise UserError(
                 f"{self.source.data}: a sample has {shown}, and the network "
-                f"{self.classes} outputs.",
+                f"has {self.classes} outputs.",
                 "Give every sample a label below the number of outputs.",
             )
         return inputs, (labels,)

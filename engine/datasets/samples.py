@@ -116,7 +116,7 @@ def fitted(samples: npt.NDArray[np.generic], example: Tensor, where: str) -> Ten
                 f"and the network takes {_shown(wanted)}.",
                 "Resize them, or open the network with the right input shape.",
             )
-    tensor = torch.from_numpy(np.ascontiguousarray(samples))
+    tensor = torch.from_numpy(np.require(samples, requirements=["C", "W"]))
     if not example.is_floating_point():
         return tensor.long()
     return tensor if tensor.dtype == torch.uint8 else tensor.float()

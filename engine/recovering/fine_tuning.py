@@ -1,6 +1,7 @@
 """Training of a compressed network on the task's recovery data, resumable to the bit.
 
-Weights held by trainable forms stay on their mask, grid or codebook by themselves.
+Weights held by trainable forms stay on their mask, grid or codebook by themselves. Batch norm
+follows the recovery data; where there is only noise to train on, its statistics stay.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ CHECKPOINT_SECONDS = 2.0
 MEASURED_SAMPLES = 400
 MEASURES_OF_AN_EPOCH = 4
 LOSS_POINTS = 500
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fine_tune(
@@ -110,7 +112,7 @@ class _Training:
     def _step(self) -> None:
         step = self.progressed.step
         torch.manual_seed(self.seed + step)
-        self.network.module.train()
+        self._set_training()
         inputs, targets = self.task.batch(self.task.recovery, self._indices(step))
         with torch.enable_grad():
             loss = self.task.loss(self.network.outputs(*inputs), targets)
@@ -130,6 +132,15 @@ class _Training:
             self.job.point("loss", step + 1, value)
         self.progressed.step = step + 1
 
+    def _set_training(self) -> None:
+        self.network.module.train()
+        if self.task.source.data:
+            return
+        # Noise says nothing of the statistics of real samples: those of the original stay.
+        for module in self.network.module.modules():
+            if isinstance(module, NORMS):
+                module.eval()
+
     def _indices(self, step: int) -> list[int]:
         epoch, position = divmod(step, self.epoch_steps)
         if self.order[0] != epoch:
@@ -147,7 +158,9 @@ class _Training:
 
     def _measure_if_due(self) -> None:
         step, curve = self.progressed.step, self.progressed.curve
-        due = step % max(1, self.epoch_steps // MEASURES_OF_AN_EPOCH) == 0 or step == self.steps
+        count = MEASURES_OF_AN_EPOCH
+        quarters = {part * self.epoch_steps // count for part in range(count)}
+        due = step % self.epoch_steps in quarters or step == self.steps
         if not due or (curve and curve[-1][0] == step):
             return
         loss, accuracy = self.task.standing(self.network, self.job.check, MEASURED_SAMPLES)
