@@ -202,6 +202,7 @@ class ProgramGraph:
             return [self._argument(part) for part in value]
         if kind == "tensors":
             return [self.values[part["name"]] for part in value]
+        constants: dict[str, dict[int, Any]]
         constants = {"scalar_type": DTYPES, "memory_format": MEMORY_FORMATS}
         if kind in constants:
             return constants[kind][value]

@@ -1,0 +1,130 @@
+"""ONNX files, as today's exporters write them and as ours does."""
+
+from pathlib import Path
+
+import torch
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.events import Source
+from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
+from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, random_inputs
+from featherweight.engine.reading.onnx_import.arithmetic import DTYPES
+from featherweight.engine.reading.onnx_import.building import Builder, OnnxNetwork
+from featherweight.engine.reading.onnx_import.model import GraphInput, OnnxFile, load
+from featherweight.engine.reading.opening import opened
+
+SUFFIXES = (".onnx",)
+# A model starts with its version (field 1, a small number) and goes on with one of these fields.
+VERSION_FIELD, LARGEST_VERSION = 0x08, 0x20
+NEXT_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
+SAME = 1e-4
+
+
+def matches(path: Path) -> bool:
+    """Say whether a file starts like an ONNX model."""
+    with path.open("rb") as file:
+        start = file.read(3)
+    fits = len(start) == 3 and start[0] == VERSION_FIELD and start[1] <= LARGEST_VERSION
+    return fits and start[2] in NEXT_FIELDS
+
+
+def read(source: Source) -> Network:
+    """Open an ONNX file as nn layers; a batch fixed at 1 is set free where that is sound.
+
+    Raises UserError naming the operator and the node where one cannot be read, and where a size
+    of the input is free and `source.input_shapes` does not give it.
+    """
+    file = load(Path(source.path))
+    example = _example(file, source)
+    module, notes = _built(file, example)
+    return opened(module, source, "ONNX", example, notes)
+
+
+def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...]]:
+    fixed = all(given.sizes[:1] == (1,) for given in file.inputs)
+    single = all(tensor.ndim > 0 and tensor.shape[0] == 1 for tensor in example)
+    builder = Builder(file, example, batch=1 if fixed and single else 0)
+    module = builder.build()
+    notes: list[str] = []
+    if fixed and single:
+        if _takes_any_batch(module, example):
+            notes.append("The file fixes the batch at 1; it was opened with a free batch.")
+        else:
+            module.batch = 1
+            notes.append("The file fixes the batch at 1.")
+    if file.kinds:
+        kinds = " and ".join(sorted(file.kinds))
+        notes.append(f"The file holds {kinds}; the weights were opened as float32.")
+    if builder.quantized:
+        notes.append(
+            f"{builder.quantized} tensors of the file are quantized; they were opened as float32."
+        )
+    return module, tuple(notes)
+
+
+def _takes_any_batch(module: OnnxNetwork, example: Inputs) -> bool:
+    """Say whether two samples at once give what they give one by one."""
+    other = tuple(tensor.flip(-1) for tensor in example)
+    pair = tuple(torch.cat(parts) for parts in zip(example, other, strict=True))
+    try:
+        with torch.no_grad():
+            together, one, two = (_all(module(*inputs)) for inputs in (pair, example, other))
+    except CAPTURE_ERRORS:
+        return False
+    return all(
+        both.shape == torch.Size([2, *first.shape[1:]])
+        and torch.allclose(both, torch.cat([first, second]), rtol=SAME, atol=SAME)
+        for both, first, second in zip(together, one, two, strict=True)
+    )
+
+
+def _all(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _example(file: OnnxFile, source: Source) -> Inputs:
+    shapes = source.input_shapes or tuple(_shape(given, file) for given in file.inputs)
+    if len(shapes) != len(file.inputs):
+        names = ", ".join(given.name for given in file.inputs)
+        raise UserError(
+            f"{file.path} takes {len(file.inputs)} inputs ({names}), not {len(shapes)}.",
+            "Give --input once for each.",
+        )
+    for given in file.inputs:
+        if given.kind not in DTYPES:
+            raise UserError(
+                f"{file.path}: its input {given.name} is no tensor of numbers.",
+                "Export the network with tensors as inputs.",
+            )
+    dtypes = [str(DTYPES[given.kind]).removeprefix("torch.") for given in file.inputs]
+    return random_inputs(shapes, dtypes, _vocabulary(file))
+
+
+def _shape(given: GraphInput, file: OnnxFile) -> tuple[int, ...]:
+    """Return the shape of an input; a free batch is 1, another free size has to be given."""
+    batch: tuple[int | str, ...] = given.sizes[:1]
+    sizes = [1 if isinstance(size, str) else size for size in batch]
+    free = [str(size) for size in given.sizes[1:] if isinstance(size, str)]
+    if free or not all(given.sizes[1:]) or min(sizes, default=1) < 1:
+        guess = "x".join(map(str, _guess(given)))
+        raise UserError(
+            f"{file.path} leaves sizes of its input {given.name} free ({', '.join(free)}).",
+            f"Give them, like --input {guess}.",
+        )
+    return (*sizes, *(int(size) for size in given.sizes[1:]))
+
+
+def _guess(given: GraphInput) -> list[int]:
+    image = len(given.sizes) == 4
+    usual = [1, 3, 224, 224] if image else [1, *[16] * (len(given.sizes) - 1)]
+    return [
+        size if isinstance(size, int) and size > 0 else usual[at]
+        for at, size in enumerate(given.sizes)
+    ]
+
+
+def _vocabulary(file: OnnxFile) -> int:
+    """Return the rows of the smallest table that the graph looks up: indices below it are valid."""
+    tables = [file.constants.get(node.input[0]) for node in file.nodes if node.op_type == "Gather"]
+    rows = [len(table) for table in tables if table is not None and table.ndim == 2]
+    return min(rows, default=SMALLEST_VOCABULARY)

@@ -1,0 +1,1 @@
+"""ONNX graphs as modules of real nn layers: the file, its constants, its operators, its layers."""

@@ -1,0 +1,351 @@
+"""From the nodes of an ONNX graph to a module: run once on the example while it is built."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import Parameter, Signature
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import GraphProto, NodeProto
+from torch import Tensor, nn
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.lifting import container, place
+from featherweight.engine.network import CAPTURE_ERRORS, Inputs
+from featherweight.engine.reading.onnx_import import arithmetic, neural, recurrent, shapes
+from featherweight.engine.reading.onnx_import.layers import Operands, Parameters, builders
+from featherweight.engine.reading.onnx_import.model import OnnxFile
+from featherweight.engine.reading.onnx_import.naming import (
+    MADE_UP,
+    layer_names,
+    plain_name,
+    scope_of,
+)
+from featherweight.engine.reading.onnx_import.values import (
+    Call,
+    Host,
+    UnsupportedError,
+    Value,
+    operators,
+)
+
+# These fill `operators` and `builders` as they are imported.
+OPERATOR_MODULES = (arithmetic, neural, recurrent, shapes)
+
+# Inputs that say how, not what: they stay numbers and never become tensors of the network.
+SETTINGS: dict[str, tuple[int, ...]] = {
+    "Reshape": (1,),
+    "Expand": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Pad": (1, 2, 3),
+    "Squeeze": (1,),
+    "Unsqueeze": (1,),
+    "Tile": (1,),
+    "Clip": (1, 2),
+    "Split": (1,),
+    "TopK": (1,),
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+    "CumSum": (1,),
+    "Trilu": (1,),
+    "OneHot": (1, 2),
+    "CastLike": (1,),
+    "Gather": (1,),
+    **dict.fromkeys((*arithmetic.REDUCTIONS, "ReduceProd"), (1,)),
+}
+# Layers of these may share a weight, like the first and the last of a language model. For others
+# exporters write one tensor where two layers, of which neither was trained, are equal.
+TIED = ("Gather", "Gemm", "MatMul")
+KEEPING = ("Identity", "Transpose", "Cast", "DequantizeLinear", "Reshape", "Unsqueeze", "Squeeze")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One computation of the module: a layer by name, or a function, on named values."""
+
+    run: Callable[..., Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layer: str = ""
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX graph in order: layers by dotted name, all else as functions on tensors."""
+
+    def __init__(self, inputs: list[str], outputs: list[str]) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.outputs = outputs
+        self.steps: list[Step] = []
+        self.known: dict[str, Host] = {}
+        self.held: dict[str, str] = {}
+        self.batch = 0
+
+    def run(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Run the graph on its inputs, in their order. Raises ValueError for a fixed batch."""
+        if self.batch and inputs[0].shape[0] != self.batch:
+            raise ValueError(f"the batch is fixed at {self.batch}")
+        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            values.update(self.outcome(step, values))
+        results = tuple(values[name] for name in self.outputs)
+        return results[0] if len(results) == 1 else results
+
+    def outcome(self, step: Step, values: dict[str, Any]) -> dict[str, Any]:
+        """Run one step. Returns its results by name."""
+        arguments = [self.value(name, values) for name in step.inputs]
+        if step.layer:
+            arguments.insert(0, self.get_submodule(step.layer))
+        result = step.run(*arguments)
+        results = result if isinstance(result, tuple) else (result,)
+        return dict(zip(step.outputs, results, strict=False))
+
+    def value(self, name: str, values: dict[str, Any]) -> Any:
+        """Return a value by name: of this run, a tensor of the module, or a known number."""
+        if name in values:
+            return values[name]
+        if name in self.held:
+            owner, _, leaf = self.held[name].rpartition(".")
+            return getattr(self.get_submodule(owner), leaf)
+        return self.known[name] if name else None
+
+
+def network_of(count: int) -> type[OnnxNetwork]:
+    """Return a network class whose `forward` has that many arguments: torch.export counts them."""
+
+    def forward(self: OnnxNetwork, *inputs: Tensor) -> Any:
+        return self.run(*inputs)
+
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    names = ["self", *(f"input_{position}" for position in range(count))]
+    signature = Signature([Parameter(name, kind) for name in names])
+    forward.__dict__["__signature__"] = signature
+    return type("OnnxNetwork", (OnnxNetwork,), {"forward": forward})
+
+
+class Builder:
+    """Builds the module of an ONNX file. `batch` is 1 where the file's fixed batch is set free."""
+
+    def __init__(self, file: OnnxFile, example: Inputs, batch: int = 0) -> None:
+        self.file = file
+        self.batch = batch
+        names = [given.name for given in file.inputs]
+        self.module = network_of(len(names))(names, file.outputs)
+        self.parameters = Parameters(dict(file.constants))
+        self.values: dict[str, Any] = dict(zip(self.module.inputs, example, strict=True))
+        self.origins: dict[str, str] = {}
+        self.layers: dict[str, str] = {}
+        self.biased: set[str] = set()
+        self.quantized = 0
+        uses = [name for node in file.nodes for name in node.input]
+        self.uses = Counter([*uses, *file.outputs])
+        self.users = {name: node for node in file.nodes for name in node.input}
+
+    @property
+    def constants(self) -> dict[str, Host]:
+        """What is known without any input, by name."""
+        return self.parameters.constants
+
+    def build(self) -> OnnxNetwork:
+        """Return the module, in eval mode.
+
+        Raises UserError naming the operator, the node and the file where one is not read.
+        """
+        with torch.no_grad():
+            for node in self.file.nodes:
+                self._take(node)
+        for name in self.file.outputs:
+            if name in self.constants:
+                self.module.known[name] = self.constants[name]
+                self.values[name] = torch.tensor(self.constants[name])
+            if not isinstance(self.values.get(name), Tensor):
+                raise UserError(
+                    f"{self.file.path}: its output {name} does not depend on its inputs.",
+                    "Export the network again.",
+                )
+        return self.module.eval()
+
+    def _take(self, node: NodeProto) -> None:
+        if node.output and node.output[0] in self.biased:
+            return
+        try:
+            if node.op_type == "If":
+                self._take_branch(node)
+            else:
+                self._take_operator(node)
+        except UnsupportedError as error:
+            raise UserError(
+                f"{self.file.path}: {self._described(node)} cannot be read: its {error}.",
+                "Export the network again without it.",
+            ) from error
+        except CAPTURE_ERRORS as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise UserError(
+                f"{self.file.path}: {self._described(node)} does not fit its inputs: {reason}.",
+                "The file is damaged, or --input gives a shape that it does not take.",
+            ) from error
+
+    def _described(self, node: NodeProto) -> str:
+        return f"operator {node.op_type} at node {node.name or node.output[0]!r}"
+
+    def _take_branch(self, node: NodeProto) -> None:
+        chosen = self.constants.get(node.input[0])
+        if chosen is None:
+            raise UnsupportedError("condition depends on the input")
+        graphs = self.file.attributes(node)
+        graph: GraphProto = graphs["then_branch" if chosen.reshape(-1)[0] else "else_branch"]
+        for tensor in graph.initializer:
+            self.constants[tensor.name] = self.file.array(tensor)
+        for inner in graph.node:
+            self._take(inner)
+        for name, result in zip(node.output, graph.output, strict=True):
+            if result.name in self.constants:
+                self.constants[name] = self.constants[result.name]
+            else:
+                self._add(Step(lambda value: value, (result.name,), (name,)))
+
+    def _take_operator(self, node: NodeProto) -> None:
+        known = node.op_type in operators or node.op_type in builders
+        if node.domain not in ("", "ai.onnx") or not known:
+            where = f" of {node.domain}" if node.domain else ""
+            raise UserError(
+                f"{self.file.path}: {self._described(node)}{where} is none that can be read.",
+                "Export the network again without it.",
+            )
+        while node.output and not node.output[-1]:
+            node.output.pop()
+        call = Call(
+            node.op_type,
+            node.name,
+            self.file.version,
+            len(node.output),
+            self.batch,
+            self.file.attributes(node),
+        )
+        like = node.op_type == "CastLike" and node.input[0] in self.constants
+        if like or all(not name or name in self.constants for name in node.input):
+            self._fold(node, call)
+        elif not self._add_layer(node, call):
+            self._add_function(node, call)
+
+    def _fold(self, node: NodeProto, call: Call) -> None:
+        if node.op_type not in operators:
+            raise UnsupportedError("inputs are all constants")
+        arguments = [self._example(name) for name in node.input]
+        result = operators[node.op_type](call, *arguments)
+        results = result if isinstance(result, tuple) else (result,)
+        for name, value in zip(node.output, results, strict=False):
+            array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+            self.constants[name] = array
+        if node.op_type in KEEPING and node.input:
+            source = node.input[0]
+            if MADE_UP.fullmatch(node.output[0]) or node.op_type == "DequantizeLinear":
+                self.origins[node.output[0]] = self.origins.get(source, source)
+            self.quantized += node.op_type == "DequantizeLinear"
+            if node.op_type == "Transpose" and self.constants[source].ndim == 2:
+                self.parameters.turned[node.output[0]] = source
+            if node.op_type == "Identity" and source in self.parameters.turned:
+                self.parameters.turned[node.output[0]] = self.parameters.turned[source]
+
+    def _add_layer(self, node: NodeProto, call: Call) -> bool:
+        build = builders.get(node.op_type)
+        if build is None:
+            return False
+        names, outputs = list(node.input), list(node.output)
+        addition = self._bias_behind(node) if node.op_type == "MatMul" else None
+        if addition is not None:
+            names += [name for name in addition.input if name != node.output[0]]
+            outputs = list(addition.output)
+        values = [self._example(name) for name in names]
+        parameters = self.parameters
+        if node.op_type not in TIED:
+            parameters = Parameters(self.constants, parameters.turned)
+        built = build(call, Operands(names, values, parameters))
+        if built is None:
+            return False
+        if addition is not None:
+            self.biased.add(addition.output[0])
+        tensors = [name for name in names if name in self.constants]
+        same = f"{call.op} {tensors} {sorted(call.attributes.items())} {scope_of(node)}"
+        if same not in self.layers:
+            sources = [self.origins.get(name, name) for name in tensors]
+            wanted = layer_names(node, sources)
+            self.layers[same] = next(filter(self._is_free, wanted), "") or self._free(wanted[0])
+            place(self.module, self.layers[same], built.module)
+        inputs = tuple("" if name in tensors else name for name in names)
+        self._add(Step(built.apply, inputs, tuple(outputs), self.layers[same]))
+        return True
+
+    def _bias_behind(self, node: NodeProto) -> NodeProto | None:
+        """Return the addition that makes a product with a matrix a linear layer with bias."""
+        product = node.output[0]
+        user = self.users.get(product)
+        weight = self.constants.get(node.input[1])
+        if user is None or self.uses[product] != 1 or user.op_type != "Add" or weight is None:
+            return None
+        others = [self.constants.get(name) for name in user.input if name != product]
+        fits = len(others) == 1 and others[0] is not None and weight.ndim == 2
+        return user if fits and others[0].shape == weight.shape[1:] else None  # type: ignore
+
+    def _add_function(self, node: NodeProto, call: Call) -> None:
+        settings = SETTINGS.get(node.op_type, ())
+        flows = any(isinstance(self._example(name), Tensor) for name in node.input)
+        for position, name in enumerate(node.input):
+            array = self.constants.get(name)
+            if array is None:
+                continue
+            setting = position in settings or array.size == 1
+            if not setting and (flows or array.dtype.kind == "f"):
+                self._hold(name, array)
+            else:
+                self.module.known[name] = array
+        run = operators[node.op_type]
+        step = Step(lambda *values: run(call, *values), tuple(node.input), tuple(node.output))
+        self._add(step)
+
+    def _hold(self, name: str, array: Host) -> None:
+        """Make a constant a tensor of the module: a parameter if the file's own, else a buffer."""
+        if name in self.module.held:
+            return
+        source = self.origins.get(name, name)
+        wanted = "constant" if MADE_UP.fullmatch(source) else plain_name(source)
+        self.module.held[name] = self._free(wanted)
+        parent, _, leaf = self.module.held[name].rpartition(".")
+        owner = container(self.module, parent)
+        if array.dtype == np.float32 and name in self.file.constants:
+            owner.register_parameter(leaf, self.parameters.get(name))
+        else:
+            owner.register_buffer(leaf, torch.tensor(array))
+
+    def _free(self, name: str) -> str:
+        """Return a name that no layer or tensor of the module has and that is inside none."""
+        parts, free, count = name.split("."), name, 1
+        for depth in range(1, len(parts)):
+            if type(self._found(".".join(parts[:depth]))) not in (nn.Module, type(None)):
+                name = free = "_".join(parts)
+        while self._found(free) is not None:
+            count += 1
+            free = f"{name}_{count}"
+        return free
+
+    def _is_free(self, name: str) -> bool:
+        return self._free(name) == name
+
+    def _found(self, name: str) -> Any:
+        found: Any = self.module
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return found
+
+    def _example(self, name: str) -> Value:
+        if name in self.values or not name:
+            return self.values.get(name)
+        if name not in self.constants:
+            raise UnsupportedError(f"input {name!r} is computed nowhere before it")
+        return self.constants[name]
+
+    def _add(self, step: Step) -> None:
+        self.values.update(self.module.outcome(step, self.values))
+        self.module.steps.append(step)

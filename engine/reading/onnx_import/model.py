@@ -1,0 +1,144 @@
+"""An ONNX file as plain parts: nodes, constants as arrays, inputs."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.reading.onnx_import.values import Host
+
+OLDEST, NEWEST = 7, 26
+DAMAGE = (DecodeError, ValueError, TypeError, LookupError, OSError, MemoryError, RuntimeError)
+PACKED = {"int4": np.int8, "int2": np.int8, "uint4": np.uint8, "uint2": np.uint8}
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """An input of the graph: `sizes` has a number, or the name of what stays free."""
+
+    name: str
+    kind: int
+    sizes: tuple[int | str, ...]
+
+
+@dataclass
+class OnnxFile:
+    """The parts of an ONNX file that a network needs.
+
+    `inlined` are the nodes of the graph in order; `constants` its initializers by name, floats as
+    float32; `halved` says that some were half or double precision in the file.
+    """
+
+    path: Path
+    version: int = 0
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: dict[str, Host] = field(default_factory=dict)
+    inputs: list[GraphInput] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+
+    def array(self, tensor: TensorProto) -> Host:
+        """Return a tensor of the file: floats as float32, packed integers as bytes."""
+        if tensor.data_location == TensorProto.EXTERNAL:
+            tensor = self._with_data(tensor)
+        array: Host = numpy_helper.to_array(tensor)
+        name = array.dtype.name
+        if name in PACKED:
+            return array.astype(PACKED[name])
+        if name.startswith(("float", "bfloat")) and name != "float32":
+            self.kinds.add(name)
+            return array.astype(np.float32)
+        return array
+
+    def attributes(self, node: NodeProto) -> dict[str, Any]:
+        """Return the attributes of a node: texts, numbers, lists, arrays, graphs."""
+        return {attribute.name: self._attribute(attribute) for attribute in node.attribute}
+
+    def _attribute(self, attribute: AttributeProto) -> Any:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        if isinstance(value, TensorProto):
+            return self.array(value)
+        return value if isinstance(value, int | float | str | GraphProto) else list(value)
+
+    def _with_data(self, tensor: TensorProto) -> TensorProto:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        file = self._inside(entries.get("location", ""))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+        expected = math.prod(tensor.dims) * 8
+        if offset < 0 or length > expected or not file.is_file():
+            raise UserError(
+                f"{self.path} keeps {tensor.name} in {file}, which is not there or too short.",
+                "Put the data file beside the .onnx file.",
+            )
+        with file.open("rb") as data:
+            data.seek(offset)
+            raw = data.read(length if length >= 0 else expected)
+        filled = TensorProto()
+        filled.CopyFrom(tensor)
+        filled.ClearField("external_data")
+        filled.data_location = TensorProto.DEFAULT
+        filled.raw_data = raw
+        return filled
+
+    def _inside(self, location: str) -> Path:
+        folder = self.path.parent.resolve()
+        file = (folder / location).resolve()
+        if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
+            raise UserError(
+                f"{self.path} is refused: it keeps weights in {location!r}, outside its folder.",
+                "Ask for a file whose data lies beside it.",
+            )
+        return file
+
+
+def load(path: Path) -> OnnxFile:
+    """Read an ONNX file. Raises UserError where it is damaged, too old or too new."""
+    file = OnnxFile(path)
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        _fill(file, model)
+    except DAMAGE as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
+        raise UserError(
+            f"{path} is damaged or no ONNX file: {reason[:200]}.", "Export or download it again."
+        ) from error
+    return file
+
+
+def _fill(file: OnnxFile, model: ModelProto) -> None:
+    graph = model.graph
+    if not graph.node or not graph.output:
+        raise ValueError("it holds no graph")
+    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    file.version = max(versions, default=0)
+    if not OLDEST <= file.version <= NEWEST:
+        raise UserError(
+            f"{file.path} uses operator set {file.version}; {OLDEST} to {NEWEST} can be opened.",
+            "Export it again with one of these.",
+        )
+    if graph.sparse_initializer:
+        raise ValueError("its sparse initializers are not read")
+    file.nodes = list(graph.node)
+    file.constants = {tensor.name: file.array(tensor) for tensor in graph.initializer}
+    file.outputs = [output.name for output in graph.output]
+    for given in graph.input:
+        if given.name not in file.constants:
+            kind = given.type.tensor_type
+            sizes = tuple(
+                size.dim_value if size.HasField("dim_value") else size.dim_param or "?"
+                for size in kind.shape.dim
+            )
+            file.inputs.append(GraphInput(given.name, kind.elem_type, sizes))
+    if not file.inputs:
+        raise ValueError("it takes no input")

@@ -1,0 +1,60 @@
+"""Dotted names for the layers of an ONNX graph, from what exporters leave of the original ones."""
+
+import ast
+import re
+
+from onnx import NodeProto
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+# What exporters call tensors without a name: `onnx::Conv_12`, `val_7`, `/a/Conv_output_0`, `42`.
+MADE_UP = re.compile(r"(onnx::\w+|val_\d+|\d+|.*_output_\d+|_.*|(node|tensor|const)_\w*)")
+SUFFIX = re.compile(
+    r"[._/](weight|kernel|bias|scale|gamma|running_mean|weight_bias|W|B|w|b)"
+    r"(_(quantized|transposed|fused))?(:\d+)?$"
+)
+OTHER = re.compile(r"[^\w.]+", re.ASCII)
+
+
+def layer_names(node: NodeProto, tensors: list[str]) -> list[str]:
+    """Return names for the layer of a node, best first: of its tensors, its scope, its operator."""
+    names = [SUFFIX.sub("", name) for name in tensors if name and not MADE_UP.fullmatch(name)]
+    return [plain_name(name) for name in (*names[:1], scope_of(node), node.op_type.lower()) if name]
+
+
+def plain_name(name: str) -> str:
+    """Return a name of letters, digits, underscores and single dots."""
+    parts = [part for part in OTHER.sub("_", name).split(".") if part]
+    return ".".join(part.strip("_") or "_" for part in parts) or "layer"
+
+
+def scope_of(node: NodeProto) -> str:
+    """Return the dotted name of the module that a node came from, empty where nothing tells."""
+    for entry in node.metadata_props:
+        if entry.key == SCOPES:
+            scopes = _listed(entry.value)
+            if len(scopes) > 1 and scopes[-2]:
+                return scopes[-2]
+    return _path(node.name)
+
+
+def _listed(text: str) -> list[str]:
+    try:
+        scopes = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    return [str(scope) for scope in scopes] if isinstance(scopes, list) else []
+
+
+def _path(name: str) -> str:
+    """Turn `/stage1/stage1.0/conv1/Conv` into `stage1.0.conv1`, and keep other names."""
+    if not name.startswith("/"):
+        return name
+    dotted = ""
+    for part in name.split("/")[1:-1]:
+        last = dotted.rpartition(".")[2] if dotted else ""
+        if last and part.startswith(f"{last}."):
+            dotted = dotted[: len(dotted) - len(last)]
+            dotted += part
+        else:
+            dotted = f"{dotted}.{part}" if dotted else part
+    return dotted

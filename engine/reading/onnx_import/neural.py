@@ -1,0 +1,299 @@
+"""ONNX operators of neural networks that hold no weights: pooling, norms, resizing, attention."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featherweight.engine.reading.onnx_import.values import (
+    Call,
+    UnsupportedError,
+    Value,
+    numbers,
+    operand,
+    operator,
+    tensor,
+)
+
+MAX_POOLS = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)
+AVERAGE_POOLS: tuple[Any, ...] = (
+    functional.avg_pool1d,
+    functional.avg_pool2d,
+    functional.avg_pool3d,
+)
+CONVOLUTIONS = (functional.conv1d, functional.conv2d, functional.conv3d)
+
+
+def pads_of(call: Call, sizes: list[int], kernel: list[int]) -> tuple[list[int], list[int]]:
+    """Return the padding before and after every spatial axis; `sizes` are those of the input."""
+    count = len(kernel)
+    stride = call.get("strides") or [1] * count
+    dilation = call.get("dilations") or [1] * count
+    mode = call.get("auto_pad", "NOTSET")
+    if mode in ("NOTSET", "VALID"):
+        given = (call.get("pads") if mode == "NOTSET" else None) or [0] * 2 * count
+        return given[:count], given[count:]
+    before, after = [], []
+    for size, k, s, d in zip(sizes, kernel, stride, dilation, strict=True):
+        total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+        small, large = total // 2, total - total // 2
+        before.append(small if mode == "SAME_UPPER" else large)
+        after.append(large if mode == "SAME_UPPER" else small)
+    return before, after
+
+
+def flat_pads(before: list[int], after: list[int]) -> list[int]:
+    """Return padding in the order of torch: the last axis first."""
+    pairs = reversed(list(zip(before, after, strict=True)))
+    return [size for pair in pairs for size in pair]
+
+
+@operator("Conv")
+def _convolution(call: Call, value: Value, weight: Value, bias: Value = None) -> Value:
+    data, kernel = tensor(value), tensor(weight)
+    before, after = pads_of(call, list(data.shape[2:]), list(kernel.shape[2:]))
+    padded = functional.pad(data, flat_pads(before, after)) if any(before + after) else data
+    count = kernel.ndim - 2
+    return CONVOLUTIONS[count - 1](
+        padded,
+        kernel,
+        None if bias is None else tensor(bias),
+        call.get("strides") or [1] * count,
+        0,
+        call.get("dilations") or [1] * count,
+        call.get("group", 1),
+    )
+
+
+@operator("MaxPool")
+def _max_pool(call: Call, value: Value) -> Value:
+    data, kernel = tensor(value), call["kernel_shape"]
+    count = len(kernel)
+    if call.outputs > 1 or call.get("storage_order", 0):
+        raise UnsupportedError("indices are not read")
+    before, after = pads_of(call, list(data.shape[2:]), kernel)
+    uneven = before != after or any(2 * p > k for p, k in zip(before, kernel, strict=True))
+    if uneven:
+        data = functional.pad(data, flat_pads(before, after), value=-torch.inf)
+    result: Tensor = MAX_POOLS[count - 1](
+        data,
+        kernel,
+        call.get("strides") or [1] * count,
+        0 if uneven else before,
+        call.get("dilations") or [1] * count,
+        bool(call.get("ceil_mode", 0)),
+    )
+    return result
+
+
+@operator("AveragePool")
+def _average_pool(call: Call, value: Value) -> Value:
+    data, kernel = tensor(value), call["kernel_shape"]
+    count = len(kernel)
+    if any(size > 1 for size in call.get("dilations", [])):
+        raise UnsupportedError("dilation is not read")
+    before, after = pads_of(call, list(data.shape[2:]), kernel)
+    stride = call.get("strides") or [1] * count
+    pool, ceil = AVERAGE_POOLS[count - 1], bool(call.get("ceil_mode", 0))
+    inside = bool(call.get("count_include_pad", 0))
+    even = before == after
+    flat = flat_pads(before, after)
+    padded = data if even else functional.pad(data, flat)
+    pooled: Tensor = pool(padded, kernel, stride, before if even else 0, ceil, inside)
+    if even or inside:
+        return pooled
+    ones = functional.pad(torch.ones_like(data[:1, :1]), flat)
+    shares: Tensor = pool(ones, kernel, stride, 0, ceil, inside)
+    return pooled / shares
+
+
+@operator("GlobalAveragePool", "GlobalMaxPool")
+def _global_pool(call: Call, value: Value) -> Value:
+    data = tensor(value)
+    axes = list(range(2, data.ndim))
+    return data.mean(axes, True) if call.op == "GlobalAveragePool" else data.amax(axes, True)
+
+
+@operator("Softmax", "LogSoftmax")
+def _softmax(call: Call, value: Value) -> Value:
+    data = tensor(value)
+    compute = functional.softmax if call.op == "Softmax" else functional.log_softmax
+    if call.version >= 13:
+        return compute(data, call.get("axis", -1))
+    axis = call.get("axis", 1) % data.ndim
+    if axis == data.ndim - 1:
+        return compute(data, axis)
+    return compute(data.flatten(axis), -1).reshape(data.shape)
+
+
+@operator("LeakyRelu", "Elu", "Celu", "ThresholdedRelu", "Selu", "Gelu", "HardSigmoid", "Swish")
+def _activation(call: Call, value: Value) -> Value:
+    data = tensor(value)
+    defaults = {"LeakyRelu": 0.01, "HardSigmoid": 0.2}
+    alpha = call.get("alpha", defaults.get(call.op, 1.0))
+    match call.op:
+        case "LeakyRelu":
+            return functional.leaky_relu(data, alpha)
+        case "Elu":
+            return functional.elu(data, alpha)
+        case "Celu":
+            return functional.celu(data, alpha)
+        case "ThresholdedRelu":
+            return functional.threshold(data, alpha, 0.0)
+        case "Selu":
+            return functional.selu(data)
+        case "Gelu":
+            return functional.gelu(data, approximate=call.get("approximate", "none"))
+        case "Swish":
+            return functional.silu(data) if alpha == 1 else data * torch.sigmoid(alpha * data)
+    beta = call.get("beta", 0.5)
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        return functional.hardsigmoid(data)
+    return torch.clamp(alpha * data + beta, 0, 1)
+
+
+@operator("PRelu")
+def _prelu(_: Call, value: Value, slope: Value) -> Value:
+    data = tensor(value)
+    return torch.where(data >= 0, data, data * operand(slope, data))
+
+
+@operator("InstanceNormalization")
+def _instance_norm(call: Call, value: Value, scale: Value, bias: Value) -> Value:
+    epsilon = call.get("epsilon", 1e-5)
+    return functional.instance_norm(
+        tensor(value), weight=tensor(scale), bias=tensor(bias), eps=epsilon
+    )
+
+
+@operator("GroupNormalization")
+def _group_norm(call: Call, value: Value, scale: Value, bias: Value) -> Value:
+    data, groups = tensor(value), call["num_groups"]
+    weight, shift = tensor(scale), tensor(bias)
+    if call.version < 21:
+        each = data.shape[1] // groups
+        weight, shift = weight.repeat_interleave(each), shift.repeat_interleave(each)
+    return functional.group_norm(data, groups, weight, shift, call.get("epsilon", 1e-5))
+
+
+@operator("LayerNormalization")
+def _layer_norm(call: Call, value: Value, scale: Value, bias: Value = None) -> Value:
+    data, weight = tensor(value), tensor(scale)
+    if call.outputs > 1:
+        raise UnsupportedError("mean and deviation are not read")
+    shape = list(data.shape[call.get("axis", -1) % data.ndim :])
+    shift = None if bias is None else tensor(bias).reshape(shape)
+    return functional.layer_norm(
+        data, shape, weight.expand(shape), shift, call.get("epsilon", 1e-5)
+    )
+
+
+@operator("RMSNormalization")
+def _rms_norm(call: Call, value: Value, scale: Value) -> Value:
+    data = tensor(value)
+    shape = list(data.shape[call.get("axis", -1) % data.ndim :])
+    return functional.rms_norm(data, shape, tensor(scale), call.get("epsilon", 1e-5))
+
+
+@operator("MatMul")
+def _matmul(_: Call, one: Value, other: Value) -> Value:
+    return torch.matmul(tensor(one), tensor(other))
+
+
+@operator("Gemm")
+def _gemm(call: Call, one: Value, other: Value, bias: Value = None) -> Value:
+    left, right = tensor(one), tensor(other)
+    left = left.t() if call.get("transA", 0) else left
+    right = right.t() if call.get("transB", 0) else right
+    result = torch.matmul(left, right)
+    result = result * call.get("alpha", 1.0) if call.get("alpha", 1.0) != 1 else result
+    if bias is None:
+        return result
+    shift = tensor(bias)
+    return result + (shift * call.get("beta", 1.0) if call.get("beta", 1.0) != 1 else shift)
+
+
+@operator("Resize", "Upsample")
+def _resize(call: Call, value: Value, *inputs: Value) -> Value:
+    data = tensor(value)
+    scales, sizes = _target(call, inputs)
+    if sizes is not None:
+        size: Any = sizes[2:]
+        factor = None
+    else:
+        size, factor = None, scales[2:]
+    mode = call.get("mode", "nearest")
+    place = call.get("coordinate_transformation_mode", "half_pixel")
+    if call.op == "Upsample" or call.version < 11:
+        place = "asymmetric"
+    if call.get("antialias", 0) or call.get("axes"):
+        raise UnsupportedError("antialias or choice of axes is not read")
+    if mode == "nearest":
+        rounding = call.get("nearest_mode", "round_prefer_floor")
+        same = place == "asymmetric" and (rounding == "floor" or call.version < 11)
+        if not same and "half_pixel" not in place and not _whole(factor):
+            raise UnsupportedError(f"nearest resizing by {place} and {rounding} is not read")
+        kind = "nearest" if same or "half_pixel" not in place else "nearest-exact"
+        return functional.interpolate(data, size, factor, kind)
+    kind = {
+        ("linear", 3): "linear",
+        ("linear", 4): "bilinear",
+        ("linear", 5): "trilinear",
+        ("cubic", 4): "bicubic",
+    }.get((mode, data.ndim), "")
+    if not kind or not (place == "align_corners" or "half_pixel" in place):
+        raise UnsupportedError(f"{mode} resizing by {place} is not read")
+    return functional.interpolate(data, size, factor, kind, align_corners=place == "align_corners")
+
+
+def _target(call: Call, inputs: tuple[Value, ...]) -> tuple[list[float], list[Any] | None]:
+    if call.op == "Upsample" or call.version < 11:
+        return call.setting("scales", inputs, 0), None
+    sizes = numbers(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
+    if sizes:
+        return [], sizes
+    return numbers(inputs[1]), None
+
+
+def _whole(factors: Any) -> bool:
+    return factors is not None and all(factor >= 1 and factor % 1 == 0 for factor in factors)
+
+
+@operator("Attention")
+def _attention(call: Call, query: Value, key: Value, value: Value, *rest: Value) -> Value:
+    if call.outputs > 1 or any(part is not None for part in rest[1:]):
+        raise UnsupportedError("past keys and values are not read")
+    if call.get("softcap", 0.0):
+        raise UnsupportedError("soft cap is not read")
+    mask = tensor(rest[0]) if rest and rest[0] is not None else None
+    queries, keys, values = tensor(query), tensor(key), tensor(value)
+    flat = queries.ndim == 3
+    if flat:
+        heads, others = call["q_num_heads"], call["kv_num_heads"]
+        queries = _by_head(queries, heads)
+        keys, values = _by_head(keys, others), _by_head(values, others)
+    scale = call.get("scale")
+    causal = bool(call.get("is_causal", 0))
+    result = functional.scaled_dot_product_attention(
+        queries,
+        keys,
+        values,
+        mask,
+        0.0,
+        causal,
+        scale=scale,
+        enable_gqa=queries.shape[1] != keys.shape[1],
+    )
+    return result.transpose(1, 2).flatten(2) if flat else result
+
+
+def _by_head(data: Tensor, heads: int) -> Tensor:
+    batch, steps, width = data.shape
+    return data.reshape(batch, steps, heads, width // heads).transpose(1, 2)
+
+
+@operator("LRN")
+def _local_response(call: Call, value: Value) -> Value:
+    alpha, beta, bias = call.get("alpha", 1e-4), call.get("beta", 0.75), call.get("bias", 1.0)
+    return functional.local_response_norm(tensor(value), call["size"], alpha, beta, bias)
