@@ -195,7 +195,12 @@ def _batch_is_free(program: ExportedProgram) -> bool:
     names = program.graph_signature.user_inputs
     nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
     values = [node.meta["val"] for node in nodes if node.name in names]
-    return any(isinstance(size, torch.SymInt) for value in values for size in value.shape[:1])
+    return any(_is_free(size) for value in values for size in value.shape[:1])
+
+
+def _is_free(size: int | torch.SymInt) -> bool:
+    # A size that the program turned out to need stays symbolic, with one number as its expression.
+    return isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
