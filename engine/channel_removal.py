@@ -164,7 +164,8 @@ class _Rewriter:
     def _keep_scale(self, call: FunctionCall) -> None:
         """Write out the scale that attention takes from the width, which is about to change."""
         axis = self._axis(call.node.args[0])
-        if axis and call.arguments["scale"] is None:
+        along_width = axis is not None and axis.dimension == len(axis.shape) - 1
+        if axis and along_width and call.arguments["scale"] is None:
             _set(call, "scale", len(axis.atoms) ** -0.5)
 
     def _squeeze_the_same(self, call: FunctionCall) -> None:

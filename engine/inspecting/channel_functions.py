@@ -95,6 +95,9 @@ def _cat(flow: Constraints, call: FunctionCall) -> Tracks:
         for part in parts
     ]
     joined = IdTensor(np.concatenate(wide, dimension), call.shape)
+    if needed > {dimension} and not any(dimension in part.varying() for part in parts):
+        # Parts whose channels lie along another dimension fit together only with equal channels.
+        joined = flow.level(joined, [dimension])
     return flow.now(joined)
 
 
@@ -171,7 +174,8 @@ def _layer_norm(flow: Constraints, call: FunctionCall) -> Tracks:
     normalized = call.value("normalized_shape")
     count = len(track.shape)
     dimensions = range(count - len(normalized), count)
-    return flow.freeze(track, dimensions, "layer norm mixes its channels")
+    norm = call.words.replace("_", " ")
+    return flow.freeze(track, dimensions, f"{norm} mixes its channels")
 
 
 def _channelwise_norm(flow: Constraints, call: FunctionCall) -> Tracks:
@@ -231,15 +235,24 @@ def _attention(flow: Constraints, call: FunctionCall) -> Tracks:
     mask = call.track("attn_mask")
     if mask is not None:
         flow.channels.lock(mask.ids, "its channels mask an attention")
-    tracks = [call.track(name) for name in ("query", "key", "value")]
-    query, key, value = [
-        flow.freeze(track, range(len(track.shape) - 1), "attention mixes its channels")
-        for track in tracks
-        if track is not None
-    ]
-    flow.join(query.vector(-1), key.vector(-1), "its channels meet fixed values in attention")
-    shape = call.shape
-    return IdTensor.along(len(shape) - 1, flow.channels.find(value.vector(-1)), shape)
+    query, key, value = (call.track(name) for name in ("query", "key", "value"))
+    if query is None or key is None or value is None or len(query.shape) < 2:
+        return _unknown(flow, call)
+    batch = "abcdefgh"[: len(query.shape) - 2]
+    if query.shape[:-2] != key.shape[:-2]:
+        # Heads of a group share their keys: none can go alone.
+        query, key, value = (
+            flow.freeze(track, range(len(track.shape) - 1), "attention mixes its channels")
+            for track in (query, key, value)
+        )
+        key, value = (
+            IdTensor(track.ids, query.shape[:-2] + track.shape[-2:]) for track in (key, value)
+        )
+    left, right = (query, batch + "nk"), (key, batch + "mk")
+    size = (*query.shape[:-1], key.shape[-2])
+    scores = contract(flow, left, right, batch + "nm", size, "attention")
+    left, right = (scores, batch + "nm"), (value, batch + "mv")
+    return contract(flow, left, right, batch + "nv", call.shape, "attention")
 
 
 def _fixed(call: FunctionCall) -> str:
@@ -269,6 +282,6 @@ _RULES: dict[str, Rule] = {
     "channel_shuffle": _channel_shuffle,
     "einsum": _einsum,
     "glu": _gated,
-    "layer_norm": _layer_norm,
+    **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     "scaled_dot_product_attention": _attention,
 }

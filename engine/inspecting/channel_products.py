@@ -18,12 +18,10 @@ def elementwise(
     """
     meet = f"its channels meet fixed values in {name}"
     aligned = [_aligned(operand, len(shape)) for operand in operands]
-    varying = [set(flow.free(operand).varying()) for operand in aligned]
     carriers: list[IdTensor] = []
     constants: list[IdTensor] = []
-    for position, operand in enumerate(aligned):
-        others = set().union(*varying[:position], *varying[position + 1 :])
-        spread = any(operand.shape[d] == 1 < shape[d] for d in others)
+    for operand in aligned:
+        spread = _spread(flow, operand, aligned, shape)
         if spread:
             flow.channels.lock(operand.ids, f"its channels are spread over others in {name}")
         (constants if spread or operand.blank else carriers).append(operand)
@@ -38,6 +36,26 @@ def elementwise(
         full = [d for d, size in enumerate(constant.shape) if size == shape[d] > 1]
         result = flow.freeze(result, full, meet)
     return result
+
+
+def _spread(
+    flow: Constraints, operand: IdTensor, others: Sequence[IdTensor], shape: tuple[int, ...]
+) -> bool:
+    """Say whether a tensor is repeated along another's channels and shares none of them.
+
+    Where it does share some (a table for all heads of an attention), the other's channels are
+    united along the repeated dimension instead.
+    """
+    repeated = {d for d, size in enumerate(operand.shape) if size == 1 < shape[d]}
+    own = set(flow.free(operand).varying())
+    spread = False
+    for other in others:
+        varying = set(flow.free(other).varying())
+        if varying & repeated and varying & own:
+            flow.level(other, varying & repeated)
+        elif varying & repeated:
+            spread = True
+    return spread
 
 
 def contract(
@@ -59,6 +77,10 @@ def contract(
         alone = [d for d, letter in enumerate(letters) if letter not in output + others]
         tracks.append((flow.freeze(track, alone, f"{name} sums over its channels"), letters))
     varying = [_varying_letters(flow, operand) for operand in tracks]
+    if varying[0] & varying[1] & set(output) and not varying[0] & varying[1] & summed:
+        # Only one side could lose channels along the sum, but both can lose them side by side.
+        tracks = [_leveled(flow, operand, summed) for operand in tracks]
+        varying = [letters - summed for letters in varying]
     if (varying[0] | varying[1]) & summed:
         _use_up(flow, tracks[0], tracks[1], summed, name)
         return IdTensor.empty(shape)
@@ -79,10 +101,9 @@ def _use_up(flow: Constraints, left: Operand, right: Operand, summed: set[str], 
     """Unite the channels that are summed over; each spans all other dimensions of its tensor."""
     order = "".join(sorted(summed))
     arrays: list[IntArray] = []
-    for track, letters in (left, right):
-        others = [d for d, letter in enumerate(letters) if letter not in summed]
-        level = flow.level(track, others)
-        arrays.append(_projected((level, letters), order))
+    for operand in (left, right):
+        level = _leveled(flow, operand, set(operand[1]) - summed)
+        arrays.append(_projected(level, order))
     flow.join(arrays[0], arrays[1], f"its channels meet fixed values in {name}")
 
 
@@ -95,8 +116,9 @@ def _both(
     name: str,
 ) -> IdTensor:
     shared = set(operands[0][1]) & set(operands[1][1])
-    if varying[0] | varying[1] <= shared:
-        arrays = [_projected((flow.free(track), letters), output) for track, letters in operands]
+    if varying[0] & varying[1] & shared and (varying[0] <= shared or varying[1] <= shared):
+        passing = [_leveled(flow, operand, set(operand[1]) - shared) for operand in operands]
+        arrays = [_projected((flow.free(track), letters), output) for track, letters in passing]
         return elementwise(flow, [IdTensor(array, shape) for array in arrays], shape, name)
     for track, _ in operands:
         flow.channels.lock(track.ids, f"{name} multiplies its channels with each other")
@@ -117,6 +139,11 @@ def _projected(operand: Operand, output: str) -> IntArray:
     ids = ids.transpose([kept.index(letter) for letter in output if letter in kept])
     missing = [d for d, letter in enumerate(output) if letter not in kept]
     return np.expand_dims(ids, missing)
+
+
+def _leveled(flow: Constraints, operand: Operand, along: set[str]) -> Operand:
+    track, letters = operand
+    return flow.level(track, [d for d, letter in enumerate(letters) if letter in along]), letters
 
 
 def _varying_letters(flow: Constraints, operand: Operand) -> set[str]:

@@ -60,15 +60,15 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         return "It has no output channels of its own: it follows the layers before it."
 
     def chosen(self, network: Network, coupling: Coupling, found: ChannelSet) -> IntArray:
-        """Return the atoms of a set that go, int64 in ascending order.
+        """Return the atoms of a set that go, int64, the least important first.
 
         Atoms that lie in the same layers in equal numbers are ranked among each other, and the
-        ratio holds for each such class, so that no layer loses much more than another. At least
-        one channel stays everywhere. Raises UserError where the score needs a missing batch norm.
+        ratio holds for each such class, so that no layer loses much more than another. Raises
+        UserError where the score needs a batch norm that the network lacks.
         """
         scores = self._scores(network, coupling, found)
         widths = _widths(coupling, found)
-        _, classes = np.unique(widths, axis=0, return_inverse=True)
+        classes = np.unique(widths, axis=0, return_inverse=True)[1].reshape(-1)
         ranked = [
             members[np.argsort(scores[members], kind="stable")]
             for kind in range(int(classes.max()) + 1)
@@ -80,7 +80,7 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
             for members, count in zip(ranked, counts, strict=True)
         ]
         removed = np.concatenate(gone)
-        return np.sort(_nowhere_empty(coupling, found.atoms, scores, found.atoms[removed]))
+        return found.atoms[removed[np.argsort(scores[removed], kind="stable")]]
 
     def _counts(self, ranked: list[IntArray], scores: Scores) -> list[int]:
         """Share the atoms to remove among classes: to those that are rounded down most first."""
@@ -133,8 +133,8 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
 def plan(network: Network, coupling: Coupling, settings: Mapping[str, ChannelPruning]) -> Plan:
     """Return which channels go when layers get these settings.
 
-    Layers of one set that have no setting follow. Raises UserError where a layer is locked, or
-    where two layers of a set have different settings.
+    Layers of one set that have no setting follow. At least one channel stays everywhere. Raises
+    UserError where a layer is locked, or where two layers of a set have different settings.
     """
     chosen = [np.zeros(0, dtype=np.int64)]
     done: dict[int, str] = {}
@@ -148,7 +148,7 @@ def plan(network: Network, coupling: Coupling, settings: Mapping[str, ChannelPru
             raise _unequal(first, name, settings[first], setting)
         if first == name:
             chosen.append(setting.chosen(network, coupling, found))
-    return Plan(coupling, np.concatenate(chosen))
+    return Plan(coupling, _nowhere_all(coupling, np.concatenate(chosen)))
 
 
 def _unequal(first: str, second: str, one: ChannelPruning, other: ChannelPruning) -> UserError:
@@ -167,14 +167,14 @@ def _norms(layer: nn.Module, order: int) -> Scores:
     """Return the norm of what makes each output channel of a layer, in their order."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    rows = weight.detach().double()
+    rows = weight.detach()
     if isinstance(layer, Transposed):
         groups = layer.groups
         split = rows.reshape(groups, rows.shape[0] // groups, rows.shape[1], -1)
         rows = split.transpose(1, 2).flatten(0, 1)
     elif isinstance(layer, nn.Embedding):
         rows = rows.T
-    result: Scores = torch.linalg.vector_norm(rows.flatten(1), order, dim=1).cpu().numpy()
+    result: Scores = torch.linalg.vector_norm(rows.flatten(1), order, dim=1).double().cpu().numpy()
     return result
 
 
@@ -188,12 +188,15 @@ def _widths(coupling: Coupling, found: ChannelSet) -> IntArray:
     return widths
 
 
-def _nowhere_empty(
-    coupling: Coupling, atoms: IntArray, scores: Scores, removed: IntArray
-) -> IntArray:
-    """Take back the most important channel wherever all of a tensor's would go."""
+def _nowhere_all(coupling: Coupling, removed: IntArray) -> IntArray:
+    """Take back the most important channel wherever all of a tensor's would go.
+
+    `removed` has the least important first.
+    """
+    count = int(max((found.atoms.max() for found in coupling.sets), default=0)) + 1
+    rank = np.full(count, -1, dtype=np.int64)
+    rank[removed] = np.arange(len(removed))
     for axis in coupling.axes:
-        if np.isin(axis, removed).all():
-            best = axis[np.argmax(scores[np.searchsorted(atoms, axis)])]
-            removed = removed[removed != best]
-    return removed
+        if (rank[axis] >= 0).all():
+            rank[axis[np.argmax(rank[axis])]] = -1
+    return np.flatnonzero(rank >= 0)
