@@ -28,6 +28,7 @@ from featherweight.engine.weight_forms import (
 CLIPPING = tuple(0.93**step for step in range(36))
 PATIENCE = 6
 POLISHES = 2
+ELEMENTS_AT_ONCE = 1 << 16
 
 
 class IntegerForm(StoredForm):
@@ -179,20 +180,29 @@ def along_rows(scales: Tensor, shape: tuple[int, ...]) -> Tensor:
 def searched_scales(rows: Tensor, largest: int, check: Check = unchecked) -> Tensor:
     """Return for every row the scale of the least squared error among clippings of its peak.
 
-    `rows` is float32 (count, n); the result is float32 (count,), positive. Each best scale of the
-    grid is then fitted to the integers it gives.
+    `rows` is float32 (count, n); the result is float32 (count,), positive. Of very long rows
+    evenly spread elements stand for all. Each best scale is then fitted to the integers it gives.
     """
+    # So many rows at once that they stay in the cache while all clippings are tried.
+    together = max(ELEMENTS_AT_ONCE // max(rows.shape[1], 1), 1)
+    pieces = rows.split(together)
+    return torch.cat([_clipped(piece, largest, check) for piece in pieces]).reshape(-1)
+
+
+def _clipped(rows: Tensor, largest: int, check: Check) -> Tensor:
     peaks = rows.abs().amax(dim=1, keepdim=True)
+    sample = rows[:, :: max(rows.shape[1] // ELEMENTS_AT_ONCE, 1)]
     scales = _positive(peaks / largest)
-    errors = _squared_errors(rows, scales, largest)
+    errors = _squared_errors(sample, scales, largest)
     stale = 0
     for factor in CLIPPING[1:]:
         check()
         candidates = _positive(peaks * (factor / largest))
-        improved = _keep_better(rows, candidates, largest, scales, errors)
+        improved = _keep_better(sample, candidates, largest, scales, errors)
         stale = 0 if improved else stale + 1
         if stale == PATIENCE:
             break
+    errors = _squared_errors(rows, scales, largest)
     for _ in range(POLISHES):
         check()
         levels = nearest(rows, scales, largest)
@@ -200,7 +210,7 @@ def searched_scales(rows: Tensor, largest: int, check: Check = unchecked) -> Ten
         energy = levels.square().sum(dim=1, keepdim=True, dtype=torch.float64)
         fitted = (overlap / energy.clamp_min(1.0)).float()
         _keep_better(rows, _positive(fitted), largest, scales, errors)
-    return scales.reshape(-1)
+    return scales
 
 
 def _keep_better(
