@@ -10,7 +10,8 @@ class Layer(Struct, frozen=True, kw_only=True):
 
     Shapes are of the example input, batch first. `macs` and `activations` (elements of its outputs)
     are for one sample; `macs` is None where nobody could count them. `weights` maps the name of
-    each parameter inside the layer to its shape. `coupled` names the layers that lose channels
+    each parameter inside the layer to its shape. `bits` is what all its tensors take as they are,
+    running statistics and the like included. `coupled` names the layers that lose channels
     together with this one. `locks` maps a method to the reason why it cannot take the layer.
     `latency` is measured (median of one call, at the example's batch) and `share` its part of the
     sum over all layers, 0 to 1; both None until measured.
@@ -23,6 +24,7 @@ class Layer(Struct, frozen=True, kw_only=True):
     parameters: int
     macs: int | None
     activations: int
+    bits: int = 0
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     calls: int = 1

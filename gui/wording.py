@@ -20,7 +20,8 @@ TITLES = {
     "loss": "Loss",
     "relative_error": "Largest relative error",
     "label_agreement": "Label agreement",
-    "speedup": "Speedup δ",
+    "compression": "Compression rate α",
+    "speedup": "Speedup rate δ",
 }
 BASIS_TITLES: dict[Basis, str] = {
     "estimated": "estimated",

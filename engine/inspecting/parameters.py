@@ -21,6 +21,12 @@ def weights_of(layer: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in layer.named_parameters()}
 
 
+def held_bits(layer: nn.Module) -> int:
+    """Return the bits of all tensors of a layer as it holds them, buffers included."""
+    tensors = (*layer.parameters(), *layer.buffers())
+    return sum(tensor.numel() * tensor.element_size() * 8 for tensor in tensors)
+
+
 def _forms(layer: CompactLayer) -> Iterator[tuple[str, WeightForm]]:
     return ((name, form) for name, form in layer.forms.items() if isinstance(form, WeightForm))
 

@@ -9,6 +9,7 @@ from featherweight.engine.inspecting.calls import FUNCTIONS, Calls, Run, functio
 from featherweight.engine.inspecting.parameters import (
     count,
     describe_layer,
+    held_bits,
     kind_of,
     loose_parameters,
     total_parameters,
@@ -84,6 +85,7 @@ def _layer(name: str, layer: nn.Module, calls: Calls, batch: int) -> Layer:
         parameters=count(weights),
         macs=_counted(calls, batch),
         activations=_each(calls.elements, batch),
+        bits=held_bits(layer),
         input_shape=calls.input_shape,
         output_shape=calls.output_shape,
         calls=calls.count,
@@ -99,6 +101,7 @@ def _functions(name: str, weights: dict[str, tuple[int, ...]], calls: Calls, bat
         parameters=count(weights),
         macs=_counted(calls, batch),
         activations=_each(calls.elements, batch),
+        bits=32 * count(weights),
         input_shape=(),
         output_shape=(),
         calls=sum(calls.products.values()),

@@ -124,7 +124,7 @@ class ExportDialog(QDialog):
         self.summary.setObjectName("export_summary")
         self.where = ElidedLabel()
         self.where.setProperty("role", "section")
-        self.checks = FigureTable(("", ""))
+        self.checks = FigureTable(("", "Uncompressed", "Exported", "Change"))
         self.notes = label("", "muted", wrap=True)
         self.shares = PlainTable(("Layer", "Bytes", "Share of the file"))
         self.shares.setObjectName("export_shares")

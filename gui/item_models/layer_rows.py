@@ -120,7 +120,7 @@ def _add_up(row: Row) -> None:
     row.uncounted = (own is not None and own.macs is None) or any(
         child.uncounted for child in row.children
     )
-    row.bits_before = row.parameters * 32
+    row.bits_before = (own.bits if own else 0) + sum(c.bits_before for c in row.children)
     add_up_latency(row)
 
 

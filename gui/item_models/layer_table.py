@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from typing import overload
 
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
@@ -38,7 +39,7 @@ TIPS = (
     "Trainable numbers, and their share of the whole network.",
     "Multiplications with addition for one sample, and their share.",
     "Measured time of one call, and its share of the sum over all layers.",
-    "Stored size that the recipe is predicted to give, against the size as float32.",
+    "Stored size that the recipe is predicted to give, against the size before.",
     "What the recipe does to the layer, in the order in which it is applied.",
 )
 NUMBERS = frozenset({Column.PARAMETERS, Column.MACS, Column.LATENCY, Column.SIZE})
@@ -104,7 +105,7 @@ class LayerTableModel(QAbstractItemModel):
         for row in reversed(self._rows):
             cost = costs.get(row.layer.name) if row.layer else None
             parts = [child.bits for child in row.children]
-            own = cost.bits if cost else (row.layer.parameters * 32 if row.layer else 0)
+            own = cost.bits if cost else (row.layer.bits if row.layer else 0)
             row.bits = sum(part or 0 for part in parts) + own if prediction else None
         self._tell(Column.SIZE)
 
@@ -171,7 +172,15 @@ class LayerTableModel(QAbstractItemModel):
             return NO_INDEX
         return self.createIndex(row, column, shown[row].identity)
 
-    def parent(self, index: Index = NO_INDEX) -> QModelIndex:  # type: ignore[override]
+    @overload
+    def parent(self) -> QObject | None: ...
+
+    @overload
+    def parent(self, index: Index) -> QModelIndex: ...
+
+    def parent(self, index: Index | None = None) -> QObject | QModelIndex | None:
+        if index is None:
+            return super().parent()
         row = self.row(index)
         if self.flat or row.parent is None or row.parent.parent is None:
             return NO_INDEX
@@ -245,7 +254,7 @@ class LayerTableModel(QAbstractItemModel):
             return f"{wording.percent(self.share(row, column))} of the network"
         if column == Column.SIZE:
             before = wording.bits(row.bits_before)
-            return f"{before} as float32; predicted, {wording.BASIS_TITLES['estimated']}"
+            return f"{before} before; predicted, {wording.BASIS_TITLES['estimated']}"
         if layer is None:
             return row.path
         if column == Column.KIND:

@@ -72,10 +72,7 @@ class ChoicesView(QWidget):
             "Select one or several layers in the table, then choose what happens to them here.",
         )
         self.panel.add(self.empty)
-        for slot, editor in self.editors.items():
-            if slot != SLOTS[0]:
-                line = rule()
-                editor.layout().insertWidget(0, line)  # type: ignore[union-attr]
+        for editor in self.editors.values():
             self.panel.add(editor)
 
     def _build_foot(self) -> QWidget:
@@ -201,23 +198,15 @@ class ChoicesView(QWidget):
         prediction = self._document.prediction
         layers = [self._document.layers[name] for name in self._document.selection]
         self.foot.setVisible(bool(layers))
-        if prediction is None or any(layer.name not in prediction.layers for layer in layers):
+        if prediction is None:
             for figure, _ in FIGURES:
                 self.figures.show_figure(figure, wording.NONE, "")
             return
         rough = not prediction.exact
         self.figures.name("bits", "Stored size ≈" if rough else "Stored size", ROUGH * rough)
-        costs = [prediction.layers[layer.name] for layer in layers]
-        before = Cost(
-            parameters=sum(layer.parameters for layer in layers),
-            macs=sum(layer.macs or 0 for layer in layers),
-            bits=sum(layer.parameters for layer in layers) * 32,
-        )
-        after = Cost(
-            parameters=sum(cost.parameters for cost in costs),
-            macs=sum(cost.macs for cost in costs),
-            bits=sum(cost.bits for cost in costs),
-        )
+        costs = [(_held(layer), prediction.layers.get(layer.name)) for layer in layers]
+        before = _sum([held for held, _ in costs])
+        after = _sum([predicted or held for held, predicted in costs])
         for figure, _ in FIGURES:
             write = wording.bits if figure == "bits" else wording.count
             old, new = getattr(before, figure), getattr(after, figure)
@@ -232,3 +221,15 @@ def _why(reasons: list[str], asked: int) -> str:
     if not reasons or asked == 1:
         return "".join(reasons)
     return f"{len(reasons)} of {asked} layers cannot take it: {reasons[0]}"
+
+
+def _held(layer: Layer) -> Cost:
+    return Cost(parameters=layer.parameters, macs=layer.macs or 0, bits=layer.bits)
+
+
+def _sum(costs: list[Cost]) -> Cost:
+    return Cost(
+        parameters=sum(cost.parameters for cost in costs),
+        macs=sum(cost.macs for cost in costs),
+        bits=sum(cost.bits for cost in costs),
+    )

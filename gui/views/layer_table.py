@@ -35,13 +35,13 @@ from featherweight.gui.widgets.text import ElidedLabel
 
 Index = QModelIndex | QPersistentModelIndex
 WIDTHS = {
-    Column.LAYER: 160,
-    Column.KIND: 102,
-    Column.SHAPE: 98,
-    Column.PARAMETERS: 104,
-    Column.MACS: 80,
-    Column.LATENCY: 84,
-    Column.SIZE: 88,
+    Column.LAYER: 156,
+    Column.KIND: 108,
+    Column.SHAPE: 104,
+    Column.PARAMETERS: 102,
+    Column.MACS: 76,
+    Column.LATENCY: 80,
+    Column.SIZE: 90,
     Column.CHOICES: 120,
 }
 WIDEST_LAYER = 320

@@ -12,6 +12,7 @@ from featherweight.gui.widgets.text import Role, label
 
 SMALLER_IS_BETTER = frozenset({"parameters", "macs", "bytes", "bits", "latency", "loss"})
 NOISE = 0.005
+BEFORE = "_before"
 
 
 class FigureTable(QWidget):
@@ -48,14 +49,18 @@ class FigureTable(QWidget):
             self._add_row(row, name, cells, new)
 
     def show_figures(self, figures: Mapping[str, Figure]) -> None:
-        """Show figures that stand for themselves."""
+        """Show figures in the columns title, before, after, change; `x_before` goes with `x`."""
         self._begin()
-        for row, (name, figure) in enumerate(figures.items(), 1):
+        names = [name for name in figures if not name.endswith(BEFORE)]
+        for row, name in enumerate(names, 1):
+            old, new = figures.get(name + BEFORE), figures[name]
             cells: tuple[tuple[str, Role], ...] = (
                 (wording.title_of(name), "muted"),
-                (wording.figure(name, figure), "section"),
+                (wording.figure(name, old) if old else "", "plain"),
+                (wording.figure(name, new), "section"),
+                (wording.moved(name, old, new), _role(name, old, new)) if old else ("", "plain"),
             )
-            self._add_row(row, name, cells, figure)
+            self._add_row(row, name, cells, new)
 
     def _begin(self) -> None:
         while (item := self._grid.takeAt(0)) is not None:

@@ -7,10 +7,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
-from featherweight.engine.options import MethodDescription, Scalar, Slot
+from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
 from featherweight.gui import wording
 from featherweight.gui.widgets.option_form import OptionForm
-from featherweight.gui.widgets.text import label
+from featherweight.gui.widgets.text import label, rule
 
 KEEP = "Keep as it is"
 GAINS = {
@@ -59,6 +59,9 @@ class SlotEditor(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
+        if slot != SLOTS[0]:
+            layout.addWidget(rule())
+            layout.addSpacing(4)
         layout.addLayout(top)
         for piece in (self.methods, self.form, self.advice, self.gain, self.note):
             layout.addWidget(piece)

@@ -60,7 +60,7 @@ def network(methods: tuple[MethodDescription, ...]) -> NetworkSummary:
         layers.append(
             Layer(
                 name=name, kind=kind, summary="×".join(map(str, sides)), weights={"weight": sides},
-                parameters=size, macs=size * 196 if kind == "Conv2d" else size,
+                parameters=size, bits=size * 32, macs=size * 196 if kind == "Conv2d" else size,
                 activations=math.prod(output), input_shape=(1, 16, 14, 14), output_shape=output,
                 coupled=tuple(other for other in group if other != name) if name in group else (),
                 locks=locks,

@@ -172,6 +172,7 @@ def test_that_the_summary_shows_what_was_checked_of_the_file(
     checks = {
         "relative_error": Figure(3.1e-7, "", "measured"),
         "bytes": Figure(1000, "B", "measured"),
+        "bytes_before": Figure(4000, "B", "measured"),
     }
     shares = (LayerShare(layer="stem", bytes=100), LayerShare(layer="classifier", bytes=640))
     export = Export(
@@ -179,9 +180,11 @@ def test_that_the_summary_shows_what_was_checked_of_the_file(
     )
     opened.receive(Exported(id=opened.job.request, export=export))
     assert dialog.pages.currentWidget() is dialog.summary
-    error = dialog.checks.findChild(QLabel, "figure_relative_error_1")
-    assert isinstance(error, QLabel)
-    assert error.text() == "3.1e-07"
+    shown = {label.objectName(): label.text() for label in dialog.checks.findChildren(QLabel)}
+    assert shown["figure_relative_error_2"] == "3.1e-07"
+    assert [shown[f"figure_bytes_{column}"] for column in range(1, 4)] == [
+        *("4.00 kB", "1.00 kB", "\u221275 %"),
+    ]
     first = dialog.shares.topLevelItem(0)
     assert [first.text(column) for column in range(3)] == ["classifier", "640 B", "64.0 %"]
     assert dialog.notes.text() == "A note."
