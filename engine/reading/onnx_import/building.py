@@ -222,6 +222,7 @@ class Builder:
             self.file.version,
             len(node.output),
             self.batch,
+            self._leads(node),
             self.file.attributes(node),
         )
         like = node.op_type == "CastLike" and node.input[0] in self.constants
@@ -229,6 +230,10 @@ class Builder:
             self._fold(node, call)
         elif not self._add_layer(node, call):
             self._add_function(node, call)
+
+    def _leads(self, node: NodeProto) -> bool:
+        first = self.values.get(node.input[0]) if node.input else None
+        return isinstance(first, Tensor) and first.ndim > 0 and first.shape[0] == self.batch
 
     def _fold(self, node: NodeProto, call: Call) -> None:
         if node.op_type not in operators:

@@ -43,9 +43,19 @@ def _reshape(call: Call, value: Value, shape: Value = None) -> Value:
         return np.asarray(value).reshape(wanted)
     if not call.get("allowzero", 0):
         wanted = [value.shape[at] if size == 0 else size for at, size in enumerate(wanted)]
-    if call.batch and wanted and wanted[0] == call.batch:
-        wanted = [value.shape[0], *wanted[1:]]
+    if call.batch and wanted:
+        wanted = _freed(wanted, value, call)
     return value.reshape(wanted)
+
+
+def _freed(wanted: list[Any], value: Tensor, call: Call) -> list[Any]:
+    """Let the size that the batch makes larger follow the data."""
+    if -1 in wanted:
+        return [value.shape[0], *wanted[1:]] if call.leading and wanted[0] == 1 else wanted
+    # Recurrent layers have steps in front of the batch; else it is first, alone or with heads.
+    steps = isinstance(value.shape[0], int) and wanted[0] == value.shape[0] and 1 in wanted[1:]
+    free = wanted.index(1, 1) if steps and wanted[0] != 1 else 0
+    return [*wanted[:free], -1, *wanted[free + 1 :]]
 
 
 @operator("Flatten")

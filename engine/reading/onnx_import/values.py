@@ -26,7 +26,8 @@ class UnsupportedError(Exception):
 class Call:
     """One use of an operator: its attributes, the version of the operator set, its results.
 
-    `batch` is 1 where the file fixes the batch at 1 although the network may allow any, else 0.
+    `batch` is 1 where the file fixes the batch at 1 although the network may allow any, else 0;
+    `leading` then says that the batch is the first axis of the first input.
     """
 
     op: str
@@ -34,6 +35,7 @@ class Call:
     version: int
     outputs: int = 1
     batch: int = 0
+    leading: bool = False
     attributes: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
