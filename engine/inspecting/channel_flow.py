@@ -85,7 +85,7 @@ class _Follower:
 
     def _item(self, node: fx.Node) -> Tracks:
         position: Any = node.args[1]
-        whole = self.tracks[node.args[0]]  # type: ignore[index]  # getitem's operand is a node
+        whole = self.tracks[node.all_input_nodes[0]]
         if isinstance(whole, tuple):
             part: Tracks = whole[position]
             return part

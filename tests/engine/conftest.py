@@ -1,0 +1,127 @@
+"""The proof that removing channels is right, for any network and any settings."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from featherweight.engine.channel_removal import remove_channels
+from featherweight.engine.inspecting.channel_flow import tensor_at
+from featherweight.engine.inspecting.coupling import Coupling, analyse
+from featherweight.engine.inspecting.removal import Plan
+from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
+from featherweight.engine.network import Network, capture
+
+Inputs = tuple[Tensor, ...]
+Settings = Mapping[str, ChannelPruning]
+
+
+@pytest.fixture(name="proven_removal")
+def _proven_removal() -> Callable[..., Network]:
+    """Give a function that removes channels from a module and proves the result.
+
+    It checks that the network left equals the original with every removed slice set to zero, also
+    at another batch size, that it is as small as the plan says, that it trains, and that the
+    original is unchanged. Settings are made from the coupling; without, every set loses 40 %.
+    """
+    return proven_removal
+
+
+def proven_removal(
+    module: nn.Module,
+    example: Inputs,
+    settings: Callable[[Coupling], Settings] | None = None,
+) -> Network:
+    torch.manual_seed(0)
+    _unsettle_norms(module)
+    network = capture(module, example)
+    assert network.graph_lock == ""
+    coupling = analyse(network)
+    chosen = settings(coupling) if settings else _everywhere(coupling)
+    removal = plan(network, coupling, chosen)
+    pruned = network.copy()
+    remove_channels(pruned, removal)
+
+    inputs = tuple(_other_batch(tensor) for tensor in example)
+    with torch.no_grad():
+        before, after = network.outputs(*inputs), pruned.outputs(*inputs)
+        zeroed = _zeroed(network, removal).outputs(*inputs)
+    for original, expected, given in zip(before, zeroed, after, strict=True):
+        assert given.shape == original.shape
+        assert (given - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert _parameters(pruned) < _parameters(network)
+    _check_shapes(pruned, removal)
+    _check_training(pruned, inputs)
+    return pruned
+
+
+def _everywhere(coupling: Coupling) -> Settings:
+    assert coupling.sets
+    return {found.layers[0]: ChannelPruning(ratio=0.4) for found in coupling.sets}
+
+
+def _unsettle_norms(module: nn.Module) -> None:
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean, 0.0, 0.3)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, 0.0, 0.3)
+
+
+def _other_batch(tensor: Tensor) -> Tensor:
+    if tensor.is_floating_point():
+        return torch.randn(3, *tensor.shape[1:])
+    return torch.cat([tensor, tensor.flip(-1), tensor])
+
+
+def _zeroed(network: Network, removal: Plan) -> Network:
+    """Zero in a copy what is cut away: filters, biases, norms, and the columns that read them.
+
+    With its columns zero, what a channel's value is does not matter; that lets activations in that
+    are not 0 at 0. Where channels are summed without weights (queries with keys), they are 0.
+    """
+    copy = network.copy()
+    with torch.no_grad():
+        for name, axes in removal.coupling.weights.items():
+            for axis in axes:
+                gone = torch.from_numpy(np.flatnonzero(~removal.stays(axis.atoms)))
+                if "running_var" not in name:
+                    tensor_at(copy.module, name).index_fill_(axis.dimension, gone, 0.0)
+    return copy
+
+
+def _parameters(network: Network) -> int:
+    return sum(parameter.numel() for parameter in network.module.parameters())
+
+
+def _check_shapes(pruned: Network, removal: Plan) -> None:
+    for name, shape in removal.shapes.items():
+        layer = pruned.layer(name)
+        assert min(shape.outputs, shape.groups) > 0 or isinstance(layer, nn.RNNBase)
+        if isinstance(layer, nn.modules.conv._ConvNd):
+            sizes = (layer.out_channels, layer.in_channels, layer.groups)
+            assert sizes == (shape.outputs, shape.inputs, shape.groups)
+            rows = shape.inputs if layer.transposed else shape.outputs
+            assert layer.weight.shape[0] == rows
+            assert layer.weight.shape[1] * shape.groups == shape.inputs + shape.outputs - rows
+        elif isinstance(layer, nn.Linear):
+            assert (layer.out_features, layer.in_features) == (shape.outputs, shape.inputs)
+            assert layer.weight.shape == (shape.outputs, shape.inputs)
+
+
+def _check_training(pruned: Network, inputs: Inputs) -> None:
+    pruned.module.train()
+    optimizer = torch.optim.SGD(pruned.module.parameters(), 0.01)
+    losses = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = sum((output.square().mean() for output in pruned.outputs(*inputs)), torch.zeros(()))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] != losses[1]
+    pruned.module.eval()
