@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from featherweight.engine.inspecting.calls import evaluating
 from featherweight.engine.inspecting.channel_calls import FunctionCall, Tracks, tracks_like
 from featherweight.engine.inspecting.channel_functions import function_tracks
 from featherweight.engine.inspecting.channel_ids import IdTensor
@@ -115,7 +116,8 @@ def follow(network: Network) -> Followed:
     if network.dynamic_batch:
         example = tuple(tensor[:2] for tensor in example)
     shapes = _Shapes(network.module)
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad(), evaluating(network.module), fake as mode:
         shapes.run(*(mode.from_tensor(tensor) for tensor in example))
     follower = _Follower(network, shapes.values)
     follower.run()
