@@ -76,7 +76,7 @@ class LayerPainter:
             self._paint_name(painter, box, row, state)
         elif column in NUMBERS:
             self._paint_number(painter, box, row, column)
-        elif column == Column.CHOICES:
+        elif column == Column.CHOICES and row.chips:
             self._paint_chips(painter, box, row, state)
         else:
             inner = box.adjusted(PADDING, 0, -PADDING, 0)
@@ -140,7 +140,7 @@ class LayerPainter:
             room = box.right() - PADDING - left - (MORE + CHIP_GAP if rest > 1 else 0)
             fits = room >= SHORTEST_CHIP
             chip = self._small_metrics.elidedText(
-                chip if fits else f"+{rest}", Qt.TextElideMode.ElideRight, max(room - 14, MORE)
+                chip if fits else f"+{rest}", Qt.TextElideMode.ElideMiddle, max(room - 14, MORE)
             )
             width = self._small_metrics.horizontalAdvance(chip) + 14
             pill = QRectF(left, top, width, height)

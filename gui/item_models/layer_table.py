@@ -236,7 +236,7 @@ class LayerTableModel(QAbstractItemModel):
             return wording.NONE if row.latency is None else wording.milliseconds(row.latency)
         if column == Column.SIZE:
             return wording.bits(row.bits) if row.bits else wording.NONE
-        return "  →  ".join(row.chips)
+        return "  →  ".join(row.chips) or self._chosen_in(row)
 
     def share(self, row: Row, column: Column) -> float:
         """Return the part, 0 to 1, that the bar of a cell shows."""
@@ -247,6 +247,13 @@ class LayerTableModel(QAbstractItemModel):
         if column == Column.LATENCY:
             return (row.latency or 0.0) / self.total_latency if self.total_latency else 0.0
         return (row.bits or 0) / row.bits_before if row.bits_before else 0.0
+
+    def _chosen_in(self, row: Row) -> str:
+        if row.layer is not None:
+            return ""
+        names = [layer.name for layer in row.layers()]
+        chosen = sum(bool(self._by_name[name].chips) for name in names)
+        return f"{chosen} of {len(names)} layers" if chosen else ""
 
     def _tip(self, row: Row, column: Column) -> str:
         layer = row.layer

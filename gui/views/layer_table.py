@@ -219,7 +219,8 @@ class LayerTableView(QWidget):
         document.latency_changed.connect(self._on_latency_changed)
         document.selection_changed.connect(self._on_selection_changed)
         self.filter_box.textChanged.connect(self._on_filter_changed)
-        self.measure_button.clicked.connect(document.measure_latency)
+        self.measure_button.clicked.connect(self._on_measure)
+        document.noticed.connect(self._show_whether_measured)
         self.tree.header().sortIndicatorChanged.connect(self._on_sort_changed)
         self.tree.selectionModel().selectionChanged.connect(self._on_rows_selected)
         find = QAction("Filter layers", self)
@@ -245,7 +246,7 @@ class LayerTableView(QWidget):
         self._on_prediction_changed()
         self.tree.expandAll()
         self._on_selection_changed()
-        self.measure_button.setEnabled(bool(self._document.layers))
+        self._show_whether_measured()
 
     def _on_methods_changed(self) -> None:
         self.model.show_methods(self._document.methods)
@@ -259,6 +260,17 @@ class LayerTableView(QWidget):
 
     def _on_latency_changed(self) -> None:
         self.model.show_latency(self._document.layers)
+        self._show_whether_measured()
+
+    def _on_measure(self) -> None:
+        self.measure_button.setEnabled(False)
+        self.measure_button.setText("Measuring…")
+        self._document.measure_latency()
+
+    def _show_whether_measured(self) -> None:
+        again = self._document.latency is not None
+        self.measure_button.setText("Measure again" if again else "Measure latency")
+        self.measure_button.setEnabled(self._document.network is not None)
 
     def _on_filter_changed(self, text: str) -> None:
         self._rearranged(lambda: self.model.filter(text))

@@ -5,6 +5,8 @@ import math
 from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QWidget
 
+from featherweight.gui.widgets.quiet_wheel import QuietWheel
+
 STEPS = 1000
 
 
@@ -22,6 +24,7 @@ class NumberBox(QDoubleSpinBox):
             else QDoubleSpinBox.StepType.AdaptiveDecimalStepType
         )
         self.lineEdit().setPlaceholderText("several")
+        self.lineEdit().setTextMargins(5, 0, 0, 0)
 
     def textFromValue(self, value: float) -> str:  # noqa: N802
         return f"{value:.6g}" if self.decimals() else f"{value:.0f}"
@@ -52,6 +55,8 @@ class NumberControl(QWidget):
         layout.setSpacing(8)
         layout.addWidget(self.slider, 1)
         layout.addWidget(self.box)
+        for control in (self.slider, self.box):
+            QuietWheel(control)
         self.setFocusProxy(self.slider)
         self.slider.valueChanged.connect(self._on_slid)
         self.box.valueChanged.connect(self._on_typed)

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QW
 from featherweight.engine.options import Option, Scalar
 from featherweight.gui import wording
 from featherweight.gui.widgets.number_control import NumberControl
+from featherweight.gui.widgets.quiet_wheel import QuietWheel
 from featherweight.gui.widgets.text import label
 
 
@@ -36,6 +37,7 @@ class OptionControl(QWidget):
             for word in option.choices:
                 self._words.addItem(wording.scalar(word), word)
             self._words.activated.connect(self._on_word_chosen)
+            QuietWheel(self._words)
             self._install(self._words, name, tip)
         else:
             self._number = NumberControl(

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
 from featherweight.gui import wording
 from featherweight.gui.widgets.option_form import OptionForm
+from featherweight.gui.widgets.quiet_wheel import QuietWheel
 from featherweight.gui.widgets.text import label, rule
 
 KEEP = "Keep as it is"
@@ -44,6 +45,7 @@ class SlotEditor(QWidget):
         self.methods.setAccessibleName(f"{wording.SLOT_TITLES[slot]}: method")
         self.methods.setPlaceholderText("several methods")
         self.methods.activated.connect(self._on_activated)
+        QuietWheel(self.methods)
         self.advice = label("", "muted", wrap=True)
         self.gain = label("")
         self.gain.setObjectName(f"slot_{slot}_gain")

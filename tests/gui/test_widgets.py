@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QComboBox, QWidget
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.figures import Figure
@@ -72,6 +73,29 @@ def test_that_a_typed_number_moves_the_slider_and_is_told_once(qtbot: QtBot, sho
     qtbot.keyClick(control.box, Qt.Key.Key_Return)
     assert told == [0.25]
     assert control.slider.value() == control.slider.maximum() // 4
+
+
+def test_that_the_wheel_moves_only_a_control_in_focus(show: Show) -> None:
+    control = NumberControl(0.0, 1.0, whole=False)
+    show(control)
+    control.box.clearFocus()
+    control.slider.clearFocus()
+
+    def roll() -> None:
+        middle = QPointF(control.slider.rect().center())
+        place = QPointF(control.slider.mapToGlobal(middle.toPoint()))
+        none = Qt.MouseButton.NoButton
+        roll = QWheelEvent(
+            middle, place, QPoint(), QPoint(0, 120), none, Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        QApplication.sendEvent(control.slider, roll)
+
+    roll()
+    assert control.value() == 0.0
+    control.slider.setFocus()
+    roll()
+    assert control.value() > 0.0
 
 
 def test_that_several_numbers_leave_the_box_empty_until_one_is_chosen(show: Show) -> None:

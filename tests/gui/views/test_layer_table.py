@@ -154,6 +154,26 @@ def test_that_choices_stand_in_the_order_in_which_they_are_applied(
     assert view.model.data(index) == "Integer 4"
 
 
+def test_that_a_module_counts_its_layers_with_choices(
+    view: LayerTableView, opened: Document
+) -> None:
+    blocks = view.model.index(1, Column.CHOICES, ROOT)
+    assert view.model.data(blocks) == ""
+    opened.set_choice(("blocks.0.conv1",), "sparsity", Setting("magnitude"))
+    assert view.model.data(blocks) == "1 of 8 layers"
+
+
+def test_that_measuring_says_so_until_it_is_answered(
+    qtbot: QtBot, view: LayerTableView, opened: Document, network: NetworkSummary
+) -> None:
+    button = view.measure_button
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert (button.text(), button.isEnabled()) == ("Measuring…", False)
+    layers = {layer.name: 1.0 for layer in network.layers}
+    opened.receive(LatencyMeasured(layers=layers, total=20.0, batch=1))
+    assert (button.text(), button.isEnabled()) == ("Measure again", True)
+
+
 def test_that_predicted_sizes_fill_their_column_and_its_bar(
     view: LayerTableView, opened: Document, network: NetworkSummary
 ) -> None:
