@@ -60,8 +60,10 @@ def is_checkpoint(path: Path) -> bool:
     if members:
         return any(name == "data.pkl" or name.endswith("/data.pkl") for name in members)
     with path.open("rb") as file:
-        start = file.read(2)
-    return len(start) == 2 and start[0] == pickle.PROTO[0] and start[1] <= pickle.HIGHEST_PROTOCOL
+        start = file.read(9)
+    # Eight bytes of length and a brace are a safetensors header, whatever the length.
+    pickled = start[:1] == pickle.PROTO and start[1:2] <= bytes([pickle.HIGHEST_PROTOCOL])
+    return pickled and start[8:] != b"{"
 
 
 def zip_members(path: Path) -> list[str]:
