@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QApplication
 from featherweight.gui.style_sheet import TEMPLATE
 
 Scheme = Literal["system", "light", "dark"]
-GRID = 8
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from featherweight.gui import icons, wording
+from featherweight.gui import icons, theme, wording
 from featherweight.gui.document import Document
 from featherweight.gui.item_models.layer_painter import ROW_HEIGHT, LayerPainter, RowState
 from featherweight.gui.item_models.layer_table import Column, LayerTableModel
@@ -188,6 +188,8 @@ class LayerTableView(QWidget):
         self.filter_box.setPlaceholderText("Filter by name, kind, method or “locked”")
         self.filter_box.setToolTip("Show only layers that hold every word, for example: conv svd")
         self.filter_box.setClearButtonEnabled(True)
+        self._glass = QAction(self)
+        self.filter_box.addAction(self._glass, QLineEdit.ActionPosition.LeadingPosition)
         self.measure_button = QPushButton("Measure latency")
         self.measure_button.setObjectName("measure_latency_button")
         self.measure_button.setToolTip("Time every layer on this machine")
@@ -235,6 +237,7 @@ class LayerTableView(QWidget):
 
     def _dress(self) -> None:
         self.measure_button.setIcon(icons.icon("stopwatch"))
+        self._glass.setIcon(icons.icon("filter", theme.colours().muted))
 
     def _on_network_changed(self) -> None:
         with QSignalBlocker(self.filter_box):

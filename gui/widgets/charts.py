@@ -86,11 +86,6 @@ class LineChart(Chart):
         """Return how many points of a series there are."""
         return len(self._points.get(series, ([],))[0])
 
-    def latest(self, series: str) -> float | None:
-        """Return the last value of a series, in percent where the chart shows percent."""
-        values = self._points[series][1] if series in self._points else []
-        return values[-1] if values else None
-
     def draw(self) -> None:
         """Draw what has come in."""
         for series, (steps, values) in self._points.items():

@@ -10,7 +10,7 @@ Role = Literal["plain", "title", "heading", "section", "muted", "figure", "warni
 
 
 def label(text: str = "", role: Role = "plain", wrap: bool = False) -> QLabel:
-    """Return a label that can be selected by nobody's accident and reads as its role."""
+    """Return a label of plain text that looks as its role."""
     made = QLabel(text)
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setProperty("role", role)

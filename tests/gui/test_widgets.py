@@ -156,7 +156,6 @@ def test_that_points_are_drawn_together_and_not_one_by_one(qtbot: QtBot, show: S
     steps, values = chart.plot.listDataItems()[0].getOriginalDataset()
     assert len(steps) == 1000
     assert values[-1] == 50.0
-    assert chart.latest("accuracy") == 50.0
 
 
 def test_that_a_cleared_chart_forgets_its_points(show: Show) -> None:
@@ -166,7 +165,6 @@ def test_that_a_cleared_chart_forgets_its_points(show: Show) -> None:
     chart.draw()
     chart.clear()
     assert chart.count("loss") == 0
-    assert chart.latest("loss") is None
     assert chart.plot.listDataItems()[0].getOriginalDataset() == (None, None)
 
 
