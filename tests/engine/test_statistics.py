@@ -61,8 +61,29 @@ def test_that_planted_singular_values_are_found(shape: tuple[int, int]) -> None:
 def test_that_a_wide_matrix_has_the_energy_of_its_weights() -> None:
     matrix = torch.randn(1100, 1500)
     found = np.array(singular_values(matrix))
-    assert found == pytest.approx(torch.linalg.svdvals(matrix).numpy(), rel=1e-3)
+    exact = torch.linalg.eigvalsh(matrix.double() @ matrix.double().T).sqrt().flip(0)
+    assert found == pytest.approx(exact.numpy(), rel=1e-3)
     assert (found**2).sum() == pytest.approx(float((matrix.double() ** 2).sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("fall", [0.2, 0.5, 1.5])
+def test_that_the_estimated_energy_of_a_huge_matrix_is_true_at_every_rank(fall: float) -> None:
+    exact = np.arange(1, 2101) ** -fall
+    matrix = torch.zeros(2200, 2100)
+    matrix[:2100].fill_diagonal_(1.0).mul_(torch.tensor(exact, dtype=torch.float32))
+    found = np.array(singular_values(matrix))
+    assert found.shape == exact.shape
+    assert (np.diff(found) <= 0).all()
+    assert found[:3] == pytest.approx(exact[:3], rel=0.03)
+    kept = [np.cumsum(values**2) / (values**2).sum() for values in (found, exact)]
+    assert np.abs(kept[0] - kept[1]).max() < 0.015
+
+
+def test_that_a_huge_matrix_of_few_ranks_or_zeros_is_estimated_too() -> None:
+    found = singular_values(torch.diag(torch.tensor([*range(80, 40, -1)] + [0] * 2060).float()))
+    assert found[:40] == pytest.approx(list(range(80, 40, -1)), rel=1e-3)
+    assert max(found[40:]) < 0.1
+    assert set(singular_values(torch.zeros(2100, 2200))) == {0.0}
 
 
 @pytest.mark.parametrize(
