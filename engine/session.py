@@ -4,6 +4,7 @@ The window's process, the command line and a script all use a Session, so a reci
 bytes whoever runs it.
 """
 
+import dataclasses
 import datetime
 import hashlib
 import shutil
@@ -33,12 +34,16 @@ from featherweight.engine.recipe import Recipe, recipe_to_yaml
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
 from featherweight.engine.task import Task, read_task
-from featherweight.engine.weight_forms import densified, settle
+from featherweight.engine.weight_forms import CompactLayer, densified, settle
 from featherweight.engine.writing.archive import write_archive
 from featherweight.engine.writing.exported_program import write_exported_program
 from featherweight.engine.writing.onnx import write_onnx
 
 FIXED_STEPS = 4
+UNPACKED = (
+    "Its weights were stored in few bits and are float32 here: choose a precision again for layers "
+    "that you compress further."
+)
 
 
 class Session:
@@ -141,7 +146,7 @@ class Session:
         left as it was.
         """
         opened, target = self._opened, Path(path)
-        network = read_network(Source(path=archive)) if archive else opened.network
+        network = read_network(Source(path=archive)) if archive else opened.stored
         if form == "onnx":
             return write_onnx(network, target, opened.task, opened.network, job)
         if form == "pt2":
@@ -156,10 +161,14 @@ class Session:
 
 
 class _Open:
-    """The open network and what is known of it."""
+    """The open network and what is known of it.
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    `stored` is as it was read; `network` has its weights unpacked, for looking and compressing.
+    """
+
+    def __init__(self, stored: Network) -> None:
+        self.stored = stored
+        self.network = network = _unpacked(stored)
         self.coupling = analyse(network)
         self.predictor = Predictor(network, self.coupling)
         self.task: Task | None = None
@@ -198,6 +207,13 @@ class _Open:
             for layer in self.summary.layers
         )
         self.summary = msgspec.structs.replace(self.summary, layers=layers)
+
+
+def _unpacked(stored: Network) -> Network:
+    if not any(isinstance(layer, CompactLayer) for _, layer in stored.layers()):
+        return stored
+    unpacked = densified(stored)
+    return dataclasses.replace(unpacked, notes=(*stored.notes, UNPACKED))
 
 
 def _with_coupling(summary: NetworkSummary, network: Network, coupling: Coupling) -> NetworkSummary:

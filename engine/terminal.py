@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -61,20 +62,19 @@ class Terminal:
         """Show a network's layers."""
         if self._json:
             return self._machine(summary)
-        table = Table(title=f"{summary.path} ({summary.format})", title_justify="left")
-        for title in ("layer", "kind", "shape"):
-            table.add_column(title)
-        for title in ("parameters", "MACs", "latency"):
-            table.add_column(title, justify="right")
+        timed = any(layer.latency for layer in summary.layers)
+        table = Table(title=summary.path, title_justify="left", box=box.SIMPLE)
+        table.add_column("layer", no_wrap=True, overflow="ellipsis")
+        table.add_column("kind and shape")
+        for title in ("parameters", "MACs", "latency")[: 3 if timed else 2]:
+            table.add_column(title, justify="right", no_wrap=True)
         for layer in summary.layers:
-            table.add_row(
-                layer.name,
-                layer.kind,
-                layer.summary,
-                _share(layer.parameters, summary.parameters),
-                "not counted" if layer.macs is None else _share(layer.macs, summary.macs),
-                figure_text("latency", layer.latency) if layer.latency else "",
-            )
+            cells = [layer.name, f"{layer.kind} {layer.summary}"]
+            cells.append(_share(layer.parameters, summary.parameters))
+            cells.append("not counted" if layer.macs is None else _share(layer.macs, summary.macs))
+            if timed:
+                cells.append(figure_text("latency", layer.latency) if layer.latency else "")
+            table.add_row(*cells)
         self._out.print(table)
         size = scaled(summary.file_bytes, BYTE_UNITS, 1000)
         counts = f"{scaled(summary.parameters)} parameters, {scaled(summary.macs)} MACs a sample"
@@ -104,7 +104,8 @@ class Terminal:
         """Show what was written and checked."""
         if self._json:
             return self._machine(export)
-        table = Table(title=f"Exported as {export.format}", title_justify="left")
+        title = f"Exported as {export.format}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE)
         for title in ("check", "value", "basis"):
             table.add_column(title, justify="left" if title != "value" else "right")
         for name, figure in export.checks.items():
@@ -119,7 +120,7 @@ class Terminal:
         """List methods."""
         if self._json:
             return self._machine(found)
-        table = Table(show_lines=True)
+        table = Table(box=box.SIMPLE)
         for title in ("slot", "method", "gain", "advice"):
             table.add_column(title)
         for method in found:
@@ -133,7 +134,7 @@ class Terminal:
             return self._machine(method)
         self._out.print(f"{method.title} ({method.slot}: {method.name})")
         self._out.print(method.advice, markup=False)
-        table = Table()
+        table = Table(box=box.SIMPLE)
         for title in ("option", "default", "allowed", "meaning"):
             table.add_column(title)
         for option in method.options:
@@ -149,7 +150,7 @@ class Terminal:
     def _comparison(
         self, title: str, before: Mapping[str, Figure], after: Mapping[str, Figure]
     ) -> None:
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE)
         table.add_column("figure")
         for column in ("before", "after", "rate", "basis"):
             table.add_column(column, justify="right")

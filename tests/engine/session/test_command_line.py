@@ -1,0 +1,84 @@
+"""The command line, run as a person runs it: in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from featherweight.engine.events import Source, TaskSource
+from featherweight.engine.jobs import Job
+from featherweight.engine.recipe import read_recipe
+from featherweight.engine.session import Session
+
+
+def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "featherweight", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def test_that_inspect_lists_every_layer_and_the_totals(small_files: Path) -> None:
+    shown = run("inspect", small_files / "bars.fwz").stdout
+    assert all(name in shown for name in ("conv1", "norm1", "conv2", "fc"))
+    assert "4 layers" in shown
+
+
+def test_that_inspect_tells_machines_the_same_as_the_session(small_files: Path) -> None:
+    told = json.loads(run("inspect", "--json", small_files / "bars.fwz").stdout)
+    session = Session()
+    summary = session.open(Source(path=str(small_files / "bars.fwz")))
+    assert told["macs"] == summary.macs
+    assert [layer["name"] for layer in told["layers"]] == [layer.name for layer in summary.layers]
+
+
+def test_that_compress_gives_the_bytes_of_a_session_run(small_files: Path, tmp_path: Path) -> None:
+    network, data, recipe = (small_files / n for n in ("bars.fwz", "bars.npz", "recipe.yaml"))
+    output = tmp_path / "small.fwz"
+    done = run(
+        "compress", network, "--recipe", recipe, "--data", data, "--output", output, "--json"
+    )
+    told = json.loads(done.stdout)
+    session = Session()
+    session.open(Source(path=str(network)))
+    session.set_task(TaskSource(data=str(data)))
+    result = session.compress(read_recipe(recipe), "same", str(tmp_path / "session"), Job())
+    assert output.read_bytes() == (tmp_path / "session" / result.archive).read_bytes()
+    assert told["identity"] == result.identity
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["session", "small.fwz"]
+
+
+def test_that_an_archive_is_exported_as_onnx_with_its_checks(
+    small_files: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "bars.onnx"
+    export = json.loads(run("export", "--json", small_files / "bars.fwz", target).stdout)
+    assert export["checks"]["bytes"]["value"] == target.stat().st_size
+    assert export["checks"]["relative_error"]["basis"] == "measured"
+
+
+def test_that_the_options_of_a_method_are_told_from_its_description() -> None:
+    shown = run("methods", "channel_pruning").stdout
+    assert all(word in shown for word in ("ratio", "0 to 0.95", "l1, l2, bn_scale"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["inspect", "missing.onnx"], "missing.onnx"),
+        (["inspect", "FOLDER/bars.npz"], "bars.npz"),
+        (["inspect", "FOLDER/bars.fwz", "--input", "1xthree"], "--input 1xthree"),
+        (["export", "FOLDER/bars.fwz", "out.tflite"], "out.tflite"),
+        (["methods", "magic"], "no method magic"),
+    ],
+)
+def test_that_what_a_person_can_mend_ends_in_one_sentence_and_status_2(
+    small_files: Path, arguments: list[str], words: str
+) -> None:
+    filled = [argument.replace("FOLDER", str(small_files)) for argument in arguments]
+    done = run(*filled, status=2)
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""

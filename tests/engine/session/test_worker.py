@@ -1,0 +1,206 @@
+"""The engine process: frames in and out, both lanes, cancels, and what ends it."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+import torch
+
+from featherweight.engine.events import (
+    AnyEvent,
+    Cancel,
+    Cancelled,
+    Compress,
+    Compressed,
+    Described,
+    DescribeLayer,
+    Event,
+    Failed,
+    JobStarted,
+    Opened,
+    OpenNetwork,
+    Point,
+    Predict,
+    Predicted,
+    Ready,
+    Request,
+    SetTask,
+    Source,
+    Started,
+    TaskReady,
+    TaskSource,
+    TrustNeeded,
+    frame,
+    read_frame,
+)
+from featherweight.engine.recipe import FineTuning, read_recipe
+
+E = TypeVar("E", bound=Event)
+DECODER = msgspec.msgpack.Decoder(AnyEvent)
+
+
+class Engine:
+    """A real engine process, spoken to over its pipes."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "featherweight.engine.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self.heard: list[Event] = []
+
+    def ask(self, request: Request) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(frame(request))
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Kill the process as the system would, with SIGKILL, and close its pipes."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def until(self, kind: type[E], identity: int = 0) -> E:
+        """Read events until one of a kind with that identity; keep all."""
+        assert self.process.stdout
+        while (body := read_frame(self.process.stdout)) is not None:
+            event = DECODER.decode(body)
+            self.heard.append(event)
+            if isinstance(event, kind) and event.id == identity:
+                return event
+            assert not isinstance(event, Failed) or event.id != identity, event
+        raise AssertionError(f"the engine ended before {kind.__name__}")
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    watchdog = threading.Timer(120, engine.process.kill)
+    watchdog.start()
+    yield engine
+    watchdog.cancel()
+    watchdog.join()
+    engine.end()
+
+
+def opened(engine: Engine, small_files: Path) -> Engine:
+    engine.ask(OpenNetwork(id=1, source=Source(path=str(small_files / "bars.fwz"))))
+    engine.ask(SetTask(id=2, task=TaskSource(data=str(small_files / "bars.npz"))))
+    engine.until(TaskReady, 2)
+    return engine
+
+
+def test_that_the_engine_says_it_started_before_it_knows_its_methods(engine: Engine) -> None:
+    ready = engine.until(Ready)
+    assert isinstance(engine.heard[0], Started)
+    assert engine.heard[0].pid == engine.process.pid
+    slots = [method.slot for method in ready.methods]
+    assert set(slots) == {"structure", "sparsity", "precision", "coding"}
+
+
+def test_that_questions_are_answered_while_a_job_runs(engine: Engine, small_files: Path) -> None:
+    opened(engine, small_files)
+    recipe = read_recipe(small_files / "recipe.yaml")
+    long = msgspec.structs.replace(recipe, recovery=FineTuning(epochs=1000, batch_size=8))
+    engine.ask(Compress(id=3, recipe=long, name="long", folder=str(small_files / "long")))
+    engine.until(Point, 3)
+    engine.ask(DescribeLayer(id=4, layer="conv2"))
+    engine.ask(Predict(id=5, recipe=recipe))
+    assert engine.until(Described, 4).details.spectrum
+    assert engine.until(Predicted, 5).prediction.after.bits > 0
+    engine.ask(Cancel(id=6, job=3))
+    assert engine.until(Cancelled, 3).step > 0
+    assert any(isinstance(event, JobStarted) for event in engine.heard)
+
+
+def test_that_a_job_killed_in_training_goes_on_in_the_next_process(
+    engine: Engine, small_files: Path, tmp_path: Path
+) -> None:
+    recipe = msgspec.structs.replace(
+        read_recipe(small_files / "recipe.yaml"), recovery=FineTuning(epochs=60, batch_size=16)
+    )
+    opened(engine, small_files)
+    engine.ask(Compress(id=3, recipe=recipe, name="a", folder=str(tmp_path / "whole")))
+    whole = engine.until(Compressed, 3).result
+    broken = Engine()
+    opened(broken, small_files)
+    broken.ask(Compress(id=3, recipe=recipe, name="a", folder=str(tmp_path / "broken")))
+    checkpoints = tmp_path / "broken" / f"{whole.identity}.checkpoint"
+    while not any(checkpoints.glob("*")):
+        broken.until(Point, 3)
+    broken.end()
+    assert not (tmp_path / "broken" / whole.archive).exists()
+    engine.ask(Compress(id=4, recipe=recipe, name="a", folder=str(tmp_path / "broken")))
+    again = engine.until(Compressed, 4).result
+    bytes_of = [(tmp_path / run / whole.archive).read_bytes() for run in ("whole", "broken")]
+    assert bytes_of[0] == bytes_of[1]
+    assert again.curve == whole.curve
+
+
+def test_that_what_a_person_can_mend_comes_as_one_sentence(engine: Engine, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.onnx"
+    engine.ask(OpenNetwork(id=1, source=Source(path=str(missing))))
+    event = engine.until(Failed, 1)
+    assert str(missing) in event.message
+    assert "\n" not in event.message
+    assert event.details == ""
+
+
+def test_that_code_in_a_file_is_named_and_not_run(engine: Engine, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    payload = f"cposix\nsystem\n(Vtouch {marker}\ntR.".encode()
+    with zipfile.ZipFile(tmp_path / "planted.pt", "w") as archive:
+        archive.writestr("planted/data.pkl", b"\x80\x02" + payload)
+        archive.writestr("planted/version", b"3\n")
+    engine.ask(OpenNetwork(id=1, source=Source(path=str(tmp_path / "planted.pt"))))
+    needed = engine.until(TrustNeeded, 1)
+    assert any("posix" in name for name in needed.names)
+    assert not marker.exists()
+
+
+def test_that_a_message_nobody_understands_is_answered_and_survived(
+    engine: Engine, small_files: Path
+) -> None:
+    assert engine.process.stdin
+    engine.process.stdin.write((3).to_bytes(4, "big") + b"abc")
+    engine.process.stdin.flush()
+    assert "could not be understood" in engine.until(Failed).message
+    opened(engine, small_files)
+
+
+def test_that_the_process_ends_when_its_input_does(engine: Engine) -> None:
+    engine.until(Ready)
+    assert engine.process.stdin
+    engine.process.stdin.close()
+    assert engine.process.wait(30) == 0
+
+
+def test_that_prints_of_user_code_do_not_disturb_the_stream(engine: Engine, tmp_path: Path) -> None:
+    factory = tmp_path / "noisy.py"
+    factory.write_text(
+        "import os, torch\n"
+        "def build():\n"
+        "    print('hello'); os.write(1, b'raw'); return torch.nn.Linear(3, 2)\n"
+    )
+    weights = tmp_path / "weights.pt"
+    torch.save(torch.nn.Linear(3, 2).state_dict(), weights)
+    source = Source(
+        path=str(weights),
+        factory=f"{factory}:build",
+        trust=(str(factory),),
+        input_shapes=((1, 3),),
+    )
+    engine.ask(OpenNetwork(id=1, source=source))
+    assert engine.until(Opened, 1).network.parameters == 8
