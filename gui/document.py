@@ -200,6 +200,11 @@ class Document(QObject):
         """Return the description of a method."""
         return self._editor.method(name)
 
+    @property
+    def predicting(self) -> bool:
+        """Whether the prediction is not yet that of the recipe."""
+        return self._predicting.pending
+
     def measure_latency(self) -> None:
         """Time every layer; answered by `latency_changed`."""
         if self.network is not None:

@@ -4,6 +4,7 @@ import codecs
 import itertools
 import signal
 import sys
+from typing import Literal
 
 import msgspec
 from PySide6.QtCore import QObject, QProcess, QTimer, Signal
@@ -65,6 +66,7 @@ class EngineClient(QObject):
     received = Signal(object)  # an event of engine.events
     died = Signal(str, str, str)  # one sentence, what now, and the end of what it printed
     log = Signal(str)  # what the engine printed
+    state_changed = Signal()  # see `state`
 
     def __init__(
         self, command: tuple[str, ...] = LOCAL_ENGINE, parent: QObject | None = None
@@ -93,6 +95,11 @@ class EngineClient(QObject):
         return self._process is not None
 
     @property
+    def state(self) -> Literal["stopped", "starting", "ready"]:
+        """Whether there is a process, and whether it is warm."""
+        return "stopped" if self._process is None else "ready" if self._warm else "starting"
+
+    @property
     def process_id(self) -> int:
         """The process, 0 where none runs."""
         return self._process.processId() if self._process else 0
@@ -112,6 +119,7 @@ class EngineClient(QObject):
         self._process = process
         process.start(self._command[0], list(self._command[1:]))
         self._replay()
+        self.state_changed.emit()
 
     def send(self, request: AnyRequest) -> int:
         """Send a request under a new id, which is returned.
@@ -203,6 +211,7 @@ class EngineClient(QObject):
             return
         if isinstance(event, Ready):
             self._warm = True
+            self.state_changed.emit()
         if not isinstance(event, UNDER_WAY):
             self._settle(event)
         self.received.emit(event)
@@ -252,6 +261,7 @@ class EngineClient(QObject):
         self._warm = False
         self._waiting.clear()
         self._held = []
+        self.state_changed.emit()
         again = self._failed_starts < ATTEMPTS
         now = "It was started again" if again else "Restart it from the Run menu"
         self.died.emit(sentence, f"{now}; your choices are kept.", self._tail)

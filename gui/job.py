@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from featherweight.engine.events import JobStarted, Progress
+from featherweight.engine.events import JobStarted, Point, Progress
 
 JobKind = Literal["compress", "export"]
 JobState = Literal["running", "cancelling", "cancelled", "interrupted", "failed", "done"]
@@ -36,7 +36,7 @@ class Job(Struct, kw_only=True):
     @property
     def resumable(self) -> bool:
         """Whether starting it again goes on from its last checkpoint."""
-        return self.kind == "compress" and self.state in ("cancelled", "interrupted", "failed")
+        return self.kind == "compress" and self.state in ("cancelled", "interrupted")
 
     @property
     def share(self) -> float:
@@ -44,11 +44,19 @@ class Job(Struct, kw_only=True):
         return min(self.step / self.steps, 1.0) if self.steps else 0.0
 
     def begin(self, event: JobStarted) -> None:
-        """Note where the job goes on; points of steps that are done again are dropped."""
+        """Note how much there is to do, and where the job goes on."""
         self.steps = event.steps
         self.step = self.resumed_at = event.resumed_at
-        for series, points in self.points.items():
-            self.points[series] = [point for point in points if point[0] <= event.resumed_at]
+
+    def add_point(self, event: Point) -> bool:
+        """Add a point of a chart; False where the job went back and later points had to go."""
+        points = self.points.setdefault(event.series, [])
+        kept = len(points)
+        while kept and points[kept - 1][0] >= event.step:
+            kept -= 1
+        went_on = kept == len(points)
+        points[kept:] = [(event.step, event.value)]
+        return went_on
 
     def advance(self, event: Progress) -> None:
         """Note how far the job is."""

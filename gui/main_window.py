@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from featherweight.gui.workbench import Workbench
 
 WIDTH, HEIGHT = 1280, 800
+ENGINE_STATES = {
+    "stopped": "The engine is not running",
+    "starting": "The engine is starting…",
+    "ready": "Engine ready",
+}
 
 
 class MainWindow(QMainWindow):
@@ -149,7 +154,7 @@ class MainWindow(QMainWindow):
         document.network_changed.connect(self._on_network_changed)
         document.path_changed.connect(self._on_path_changed)
         document.busy_changed.connect(self._on_state_changed)
-        document.methods_changed.connect(self._on_state_changed)
+        self._client.state_changed.connect(self._on_state_changed)
         document.job_changed.connect(self._on_job_changed)
         document.results_changed.connect(self._on_results_changed)
         self.start_screen.chosen.connect(self.open_path)
@@ -184,13 +189,8 @@ class MainWindow(QMainWindow):
             self.notices.offer("Describe the file…", lambda: self._wiring.describe(source, reason))
 
     def _on_state_changed(self) -> None:
-        document = self.document
-        if document.busy:
-            self._state.setText(f"{document.busy}…")
-        elif not self._client.running:
-            self._state.setText("The engine is not running")
-        else:
-            self._state.setText("Engine ready" if document.methods else "The engine is starting…")
+        busy = self.document.busy
+        self._state.setText(f"{busy}…" if busy else ENGINE_STATES[self._client.state])
 
     def _on_results_changed(self) -> None:
         if self.document.results:

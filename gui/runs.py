@@ -94,8 +94,7 @@ class Runs(QObject):
                 job.begin(event)
             case Progress():
                 job.advance(event)
-            case Point(series=series, step=step, value=value):
-                job.points.setdefault(series, []).append((step, value))
+            case Point(series=series, step=step, value=value) if job.add_point(event):
                 self.point_added.emit(series, step, value)
                 return True
             case Compressed(result=result):
@@ -124,10 +123,10 @@ class Runs(QObject):
             self._stop("cancelled" if self.job.state == "cancelling" else "interrupted")
 
     def _stop(self, state: JobState) -> None:
-        job = self.job
-        if job is not None and job.kind == "compress" and self.unfinished is not None:
-            left = msgspec.structs.replace(self.unfinished, step=job.step, steps=job.steps)
-            self._set_unfinished(left)
+        job, left = self.job, self.unfinished
+        if job is not None and job.kind == "compress" and left is not None:
+            stopped = msgspec.structs.replace(left, step=job.step, steps=job.steps)
+            self._set_unfinished(None if state == "failed" else stopped)
         self._set_state(state)
 
     def _resumes(self, recipe: Recipe, name: str) -> bool:

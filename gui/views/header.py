@@ -4,7 +4,15 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from featherweight.engine.results import Cost
 from featherweight.gui import wording
@@ -13,6 +21,7 @@ from featherweight.gui.document import Document
 from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.text import ElidedLabel, label
 
+SHORTEST_TASK = 180
 COSTS = ("parameters", "macs", "bits")
 
 
@@ -66,6 +75,8 @@ class Header(QFrame):
         self._name.setProperty("role", "heading")
         self._name.setObjectName("document_name")
         self._task = _button(actions["choose_data"], "header_task", "link")
+        self._task.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._task.setMinimumWidth(SHORTEST_TASK)
         self._build(actions)
         document.network_changed.connect(self._on_changed)
         document.path_changed.connect(self._on_changed)
@@ -82,7 +93,7 @@ class Header(QFrame):
         names.addWidget(self._task)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 8, 16, 8)
-        layout.setSpacing(28)
+        layout.setSpacing(24)
         layout.addLayout(names, 1)
         for cell in self._cells.values():
             layout.addWidget(cell)
@@ -104,6 +115,7 @@ class Header(QFrame):
         document = self._document
         self._name.setText(document.name)
         self._task.setText(document.busy or _task_words(document))
+        self._task.setToolTip(_task_tip(document))
 
     def _on_prediction(self) -> None:
         prediction = self._document.prediction
@@ -125,9 +137,21 @@ def _task_words(document: Document) -> str:
     if task is None:
         return "Choose data…"
     if not task.source.data:
-        return "No labels: agreement with the original on random inputs. Choose data…"
-    name = Path(task.source.data).name
-    return f"{name}: {task.recovery_samples:,} to recover on, {task.measure_samples:,} to measure"
+        return "No data: random inputs…"
+    samples = task.recovery_samples + task.measure_samples
+    return f"{Path(task.source.data).name}: {samples:,} samples"
+
+
+def _task_tip(document: Document) -> str:
+    task = document.task
+    if task is None:
+        return "Choose what accuracy is measured on."
+    if not task.source.data:
+        return "Without data, agreement with the original is measured on random inputs."
+    return (
+        f"{task.source.data}: {task.recovery_samples:,} samples to recover on,"
+        f" {task.measure_samples:,} to measure on, {task.classes} classes."
+    )
 
 
 def _button(action: QAction, name: str, role: str) -> QPushButton:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.events import PROTOCOL
@@ -90,6 +91,18 @@ def connect(qtbot: QtBot) -> Iterator[Callable[..., EngineClient]]:
     for client in made:
         client.close()
         client.deleteLater()
+
+
+@pytest.fixture(scope="module")
+def engine(qapp: QApplication) -> Iterator[EngineClient]:
+    """Return a client with a real engine that the tests of a module share; it uses one core."""
+    del qapp
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        client = EngineClient()
+        client.start()
+        yield client
+        client.close()
 
 
 @pytest.fixture
