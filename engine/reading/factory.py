@@ -77,11 +77,9 @@ def load_weights(network: nn.Module, state: State, path: str) -> None:
 
 def _unwrapped(state: State, network: nn.Module) -> dict[str, Tensor]:
     own = network.state_dict()
-    for prefix in WRAPPERS:
-        if any(name.startswith(prefix) for name in own):
-            continue
-        while state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    prefixes = [word for word in WRAPPERS if not any(name.startswith(word) for name in own)]
+    while state and any(all(name.startswith(word) for name in state) for word in prefixes):
+        state = {name.partition(".")[2]: value for name, value in state.items()}
     return dict(state)
 
 

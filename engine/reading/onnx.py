@@ -56,15 +56,14 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
         kinds = " and ".join(sorted(file.kinds))
         notes.append(f"The file holds {kinds}; the weights were opened as float32.")
     if builder.quantized:
-        notes.append(
-            f"{builder.quantized} tensors of the file are quantized; they were opened as float32."
-        )
+        count = builder.quantized
+        notes.append(f"Quantized weights of the file, opened as float32: {count}.")
     return module, tuple(notes)
 
 
 def _takes_any_batch(module: OnnxNetwork, example: Inputs) -> bool:
     """Say whether two samples at once give what they give one by one."""
-    other = tuple(tensor.flip(-1) for tensor in example)
+    other = tuple(_changed(tensor) for tensor in example)
     pair = tuple(torch.cat(parts) for parts in zip(example, other, strict=True))
     try:
         with torch.no_grad():
@@ -76,6 +75,11 @@ def _takes_any_batch(module: OnnxNetwork, example: Inputs) -> bool:
         and torch.allclose(both, torch.cat([first, second]), rtol=SAME, atol=SAME)
         for both, first, second in zip(together, one, two, strict=True)
     )
+
+
+def _changed(tensor: torch.Tensor) -> torch.Tensor:
+    turned = tensor.flip(-1)
+    return turned * -0.5 if turned.is_floating_point() else turned
 
 
 def _all(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -92,9 +92,10 @@ def load_checkpoint(path: Path, trust: tuple[str, ...]) -> Any:
         raise _damaged(path, error) from error
     allowed = _resolved(wanted, trust, path)
     try:
-        with safe_globals(allowed), warnings.catch_warnings():
+        # An open file, because torch.load goes by the suffix of a path.
+        with path.open("rb") as file, safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except DAMAGE as error:
         raise _damaged(path, error) from error
 
