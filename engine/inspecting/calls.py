@@ -16,6 +16,7 @@ from featherweight.engine.inspecting.operations import (
     layer_macs,
 )
 from featherweight.engine.network import Inputs, Network
+from featherweight.engine.weight_forms import CompactLayer
 
 FUNCTIONS = "(functions)"
 # What torch raises where a computation needs numbers and fake tensors have none.
@@ -55,12 +56,14 @@ def run_of(network: Network) -> Run:
     """Run a network once on its example, on tensors without numbers where that can be done.
 
     Layers on the meta device take part; then no run on real numbers is possible, and what torch
-    raises comes through where fake tensors fail.
+    raises comes through where fake tensors fail. Weights in other forms are decoded for real.
     """
     layers = {name for name, _ in network.layers()}
+    decodes = any(isinstance(part, CompactLayer) for part in network.module.modules())
     on_meta = any(parameter.is_meta for parameter in network.module.parameters())
     with torch.no_grad(), evaluating(network.module), _open_attention():
-        if isinstance(network.module, fx.GraphModule):
+        # Decoding may read memory, which a fake tensor has none of.
+        if isinstance(network.module, fx.GraphModule) and not decodes:
             try:
                 return _fake_run(network.module, network.example, layers)
             except _NEEDS_NUMBERS:

@@ -48,22 +48,6 @@ def has_formula(layer: nn.Module) -> bool:
     return _formula_of(plain) is not None
 
 
-def chain_cost(chain: nn.Sequential, input_shape: Shape) -> tuple[int, int]:
-    """Return parameters and multiply-accumulates of a chain of layers on the meta device.
-
-    `input_shape` is of one call, its batch included, and the count is for all of its samples.
-    Raises ValueError where a part's kind is not known.
-    """
-    value, total = torch.empty(tuple(input_shape), device="meta"), 0
-    for part in chain:
-        result = part(value)
-        macs = layer_macs(part, value.shape, result.shape)
-        if macs is None:
-            raise ValueError(f"nobody knows what a {type(part).__name__} costs")
-        total, value = total + macs, result
-    return sum(parameter.numel() for parameter in chain.parameters()), total
-
-
 # Its constructor has no types.
 _Mode: Any = TorchDispatchMode
 

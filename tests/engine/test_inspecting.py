@@ -15,6 +15,7 @@ from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.structure.svd import Svd
 from featherweight.engine.methods.structure.tucker import Tucker
 from featherweight.engine.network import Network, Origin, capture
+from featherweight.engine.weight_forms import CompactLayer, WeightForm
 
 
 class Residual(nn.Module):
@@ -204,6 +205,28 @@ def test_that_a_skeleton_without_numbers_counts_as_the_real_layer(
     assert layers_of(shape) == layers_of(real)
     assert total_macs(shape) == total_macs(real) < total_macs(network)
     assert f"{name}.0" in by_name(real)
+
+
+class Unpacked(WeightForm):
+    """A weight whose decoding needs its numbers."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(tuple(weight.shape))
+        self.register_buffer("packed", weight)
+
+    def forward(self) -> Tensor:
+        """Return the weight."""
+        return torch.from_numpy(self.get_buffer("packed").numpy().copy())
+
+
+def test_that_a_layer_in_another_form_counts_as_the_layer_it_runs_like() -> None:
+    network = captured(Residual(), torch.randn(2, 3, 12, 12))
+    plain, layer = survey(network), network.layer("stem")
+    form = Unpacked(layer.get_parameter("weight").detach())
+    network.replace("stem", CompactLayer(layer, {"weight": form}))
+    compact = survey(network)
+    assert compact.layers == plain.layers
+    assert (compact.parameters, compact.macs) == (plain.parameters, plain.macs)
 
 
 def test_that_the_summary_tells_the_file_and_the_shapes(tmp_path: Path) -> None:

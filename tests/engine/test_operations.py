@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from featherweight.engine.inspecting.operations import (
     OperationCounter,
-    chain_cost,
     has_formula,
     layer_macs,
 )
@@ -134,16 +133,3 @@ def test_that_arithmetic_which_nobody_knows_is_named() -> None:
     macs, uncounted = counted(lambda: torch.fft.fft(torch.linalg.inv(torch.eye(3))))
     assert macs == 0
     assert uncounted == ["linalg_inv_ex", "_fft_r2c"]
-
-
-def test_that_a_chain_costs_what_its_parts_cost() -> None:
-    with torch.device("meta"):
-        chain = nn.Sequential(nn.Conv2d(4, 2, 1, bias=False), nn.Conv2d(2, 8, 3, stride=2))
-    macs = 2 * 49 * 4 + 8 * 9 * 18
-    assert chain_cost(chain, (1, 4, 7, 7)) == (8 + 144 + 8, macs)
-    assert chain_cost(chain, (3, 4, 7, 7)) == (8 + 144 + 8, 3 * macs)
-
-
-def test_that_a_chain_of_an_unknown_part_has_no_cost() -> None:
-    with pytest.raises(ValueError, match="Softmax"):
-        chain_cost(nn.Sequential(nn.Softmax(dim=1)), (1, 4))
