@@ -200,11 +200,6 @@ class Document(QObject):
         """Return the description of a method."""
         return self._editor.method(name)
 
-    @property
-    def predicting(self) -> bool:
-        """Whether the prediction is not yet that of the recipe."""
-        return self._predicting.pending
-
     def measure_latency(self) -> None:
         """Time every layer; answered by `latency_changed`."""
         if self.network is not None:
@@ -246,8 +241,8 @@ class Document(QObject):
     def compress(self, name: str = "") -> None:
         """Run the recipe; its result is added to `results`."""
         if self.can_compress:
-            name = name or f"Run {len(self.results) + 1}"
-            self._runs.compress(self.recipe, name, self.results_folder)
+            title = name or f"Run {len(self.results) + 1}"
+            self._runs.compress(self.recipe, title, self.results_folder)
 
     def cancel(self) -> None:
         """Ask the job to stop; a run can be resumed."""
@@ -255,8 +250,7 @@ class Document(QObject):
 
     def resume(self) -> None:
         """Go on with the run that was cancelled or interrupted."""
-        if self.can_resume and self.unfinished is not None:
-            left = self.unfinished
+        if self.can_resume and (left := self.unfinished):
             self._runs.compress(left.recipe, left.name, self.results_folder)
 
     def export(self, archive: str, form: ExportFormat, path: Path) -> None:
@@ -294,7 +288,9 @@ class Document(QObject):
     def save_as(self, path: Path) -> None:
         """Keep the project, results included, under another path from now on."""
         if self._runs.active:
-            self._refuse("The run writes to the present project; save it elsewhere when it ends.")
+            self.noticed.emit(
+                "The run writes to the present project; save it elsewhere when it ends.", "", ""
+            )
         else:
             self._keeper.move(path)
 
@@ -307,6 +303,8 @@ class Document(QObject):
         """Take an event of the engine."""
         if self._opening.take(event) or self._runs.take(event):
             return
+        self._predicting.answered(event.id)
+        self._describing.answered(event.id)
         match event:
             case Ready(methods=methods):
                 self._editor.methods = methods
@@ -314,25 +312,25 @@ class Document(QObject):
             case Opened(network=network) if self.network is None:
                 self._on_opened(Attempt(source=Source(path=network.path)), network)
             case Predicted(prediction=prediction):
-                self._predicting.answered(event.id)
                 self.prediction = prediction
                 self.prediction_changed.emit()
             case Described(details=details):
-                self._describing.answered(event.id)
                 self.details[details.name] = details
                 self.details_changed.emit(details.name)
-            case LatencyMeasured():
-                self._on_latency(event)
+            case LatencyMeasured() if self.network is not None:
+                self.layers = with_latency(self.layers, event)
+                timed = tuple(self.layers.values())
+                self.network = msgspec.structs.replace(self.network, layers=timed)
+                self.latency = event
+                self.latency_changed.emit()
             case Failed(message=message, hint=hint, details=more):
-                self._predicting.answered(event.id)
-                self._describing.answered(event.id)
                 self.noticed.emit(message, hint, more)
 
     def _open(self, attempt: Attempt) -> None:
         if self._runs.active:
-            self._refuse("A run is going; cancel it before you open another network.")
+            self.noticed.emit("A run is going; cancel it before you open another network.", "", "")
         elif self.busy:
-            self._refuse(f"{self.busy} is not done yet.")
+            self.noticed.emit(f"{self.busy} is not done yet.", "", "")
         else:
             self._opening.open(attempt)
 
@@ -376,14 +374,6 @@ class Document(QObject):
         self.results_changed.emit()
         self._keeper.touch()
 
-    def _on_latency(self, measured: LatencyMeasured) -> None:
-        if self.network is None:
-            return
-        self.layers = with_latency(self.layers, measured)
-        self.network = msgspec.structs.replace(self.network, layers=tuple(self.layers.values()))
-        self.latency = measured
-        self.latency_changed.emit()
-
     def _on_died(self, sentence: str, hint: str, log: str) -> None:
         self._predicting.forget()
         self._describing.forget()
@@ -405,6 +395,3 @@ class Document(QObject):
             unfinished=self.unfinished,
             results=self.results,
         )
-
-    def _refuse(self, sentence: str) -> None:
-        self.noticed.emit(sentence, "", "")

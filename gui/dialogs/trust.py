@@ -28,7 +28,6 @@ class TrustDialog(QDialog):
         self.allow_button = buttons.addButton(
             "Allow and open", QDialogButtonBox.ButtonRole.AcceptRole
         )
-        self.refuse_button.setDefault(True)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
@@ -54,3 +53,7 @@ class TrustDialog(QDialog):
             )
         )
         layout.addWidget(buttons)
+        # Only inside the dialog does a default hold; before, the box makes Allow the default.
+        self.allow_button.setAutoDefault(False)
+        self.refuse_button.setDefault(True)
+        self.refuse_button.setFocus()

@@ -67,19 +67,18 @@ def test_that_the_prediction_shown_last_is_that_of_the_last_choice(
 
     def note() -> None:
         assert demo.prediction is not None
-        answers.append(demo.prediction.after.bits)
+        answers.append(demo.prediction.layers["block1.conv1"].parameters)
 
     qtbot.waitUntil(lambda: demo.prediction is not None, timeout=LONG)
+    expected = 0.2 * demo.layers["block1.conv1"].parameters
     demo.prediction_changed.connect(note)
     moves = [step / 20 for step in range(1, 18)]
     for share in moves:
         demo.set_choice(
             ("block1.conv1",), "structure", Setting("channel_pruning", {"ratio": share})
         )
-    qtbot.waitUntil(lambda: not demo.predicting, timeout=LONG)
-    assert answers
+    qtbot.waitUntil(lambda: bool(answers) and answers[-1] < expected, timeout=LONG)
     assert len(answers) < len(moves)
-    assert answers[-1] == min(answers)
     assert demo.undo_stack.count() == 2
 
 

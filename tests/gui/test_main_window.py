@@ -25,13 +25,14 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import Opened, Source
+from featherweight.engine.events import Opened, Source, TrustNeeded
 from featherweight.engine.layer import Layer, NetworkSummary
 from featherweight.engine.recipe import Setting
 from featherweight.gui import theme
 from featherweight.gui.crash_report import CrashReport
 from featherweight.gui.dialogs.open_network import OpenNetworkDialog
 from featherweight.gui.dialogs.task import TaskDialog
+from featherweight.gui.dialogs.trust import TrustDialog
 from featherweight.gui.main_window import MainWindow
 from featherweight.gui.project_file import Project, write_project
 from featherweight.gui.settings import Settings
@@ -324,3 +325,30 @@ def test_that_a_recent_project_opens_with_what_was_chosen_in_it(
         window.start_screen.chosen.emit(path)
     assert window.document.path == path
     assert window.windowTitle() == "mine – Featherweight"
+
+
+def test_that_a_file_that_failed_to_open_can_be_described_from_its_notice(
+    window: MainWindow, tmp_path: Path, qtbot: QtBot
+) -> None:
+    path = tmp_path / "weights.pt"
+    path.touch()
+    window._client.start()
+    window.document.open_failed.emit(Source(path=str(path)), "It holds weights only.", "", "")
+    qtbot.mouseClick(button(window, "notice_action"), Qt.MouseButton.LeftButton)
+    dialog = window.findChild(OpenNetworkDialog)
+    assert isinstance(dialog, OpenNetworkDialog)
+    assert "It holds weights only." in [label.text() for label in dialog.findChildren(QLabel)]
+    assert window.notices.text == ""
+    dialog.reject()
+
+
+def test_that_code_is_not_allowed_by_pressing_return(window: MainWindow, qtbot: QtBot) -> None:
+    needed = TrustNeeded(id=7, path="net.pt", names=("os", "models"), why="it was pickled whole")
+    window.document.trust_needed.emit(needed)
+    dialog = window.findChild(TrustDialog)
+    assert isinstance(dialog, TrustDialog)
+    modules = dialog.findChild(QListWidget)
+    assert isinstance(modules, QListWidget)
+    assert [modules.item(row).text() for row in range(modules.count())] == ["os", "models"]
+    with qtbot.waitSignal(dialog.rejected):
+        qtbot.keyClick(dialog, Qt.Key.Key_Return)
