@@ -19,7 +19,7 @@ from featherweight.engine.compression import (
     restructured,
 )
 from featherweight.engine.inspecting.coupling import Coupling
-from featherweight.engine.inspecting.survey import layers_of, total_macs
+from featherweight.engine.inspecting.survey import layers_of
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import FactorMethod, settled, stored_weights
 from featherweight.engine.network import Network
@@ -41,7 +41,7 @@ class Predictor:
     def predict(self, recipe: Recipe, chosen: Mapping[str, Chosen]) -> Prediction:
         """Predict the cost of every layer and of the whole network."""
         shape = restructured(self._network, self._coupling, chosen, skeleton=True)
-        macs = {layer.name: layer.macs or 0 for layer in layers_of(shape)}
+        macs = _macs(shape)
         floats = {name: _cost(shape, parts, macs) for name, parts in shape.parts.items()}
         saved = {
             name: floats[name].bits - self._bits(shape, name, recipe, chosen) for name in chosen
@@ -50,7 +50,7 @@ class Predictor:
             name: msgspec.structs.replace(cost, bits=cost.bits - saved.get(name, 0))
             for name, cost in floats.items()
         }
-        whole = cost_of(shape)
+        whole = _whole(shape, macs)
         after = msgspec.structs.replace(whole, bits=whole.bits - sum(saved.values()))
         retrained = recipe.recovery is not None and recipe.recovery.epochs > 0
         exact = not retrained or all(map(_known_by_shape, chosen.values()))
@@ -131,9 +131,17 @@ def _cost(network: Network, parts: Iterable[str], macs: Mapping[str, int]) -> Co
 
 def cost_of(network: Network) -> Cost:
     """Return parameters, MACs per sample and bits of a whole network of plain layers."""
+    return _whole(network, _macs(network))
+
+
+def _macs(network: Network) -> dict[str, int]:
+    return {layer.name: layer.macs or 0 for layer in layers_of(network)}
+
+
+def _whole(network: Network, macs: Mapping[str, int]) -> Cost:
     parameters, buffers = list(network.module.parameters()), list(network.module.buffers())
     return Cost(
         parameters=sum(value.numel() for value in parameters),
-        macs=total_macs(network),
+        macs=sum(macs.values()),
         bits=sum(_bits(value) for value in (*parameters, *buffers)),
     )
