@@ -1,7 +1,8 @@
 """Hold weights as indices into a small table of shared values.
 
-Han, Mao, Dally: Deep Compression (2016): k-means with linear initialisation, then the shared
-values are trained by the summed gradients of the weights that share them.
+Han, Mao, Dally: Deep Compression (2016): k-means with linear initialisation, then training of the
+shared values by the gradients of the weights that share them. Unlike there, a weight may change
+its shared value while it trains (straight-through gradient: Bengio, Léonard, Courville, 2013).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -22,6 +23,8 @@ from featherweight.engine.weight_forms import (
     expect,
     expect_parts,
     form_lock,
+    masked,
+    started,
 )
 
 MOST_ROUNDS = 10_000
@@ -77,27 +80,51 @@ class CodebookForm(StoredForm):
 
 
 class TrainableCodebook(TrainableForm):
-    """Frozen indices into values that train; a reserved zero is none of them."""
+    """Float32 values, each replaced by its nearest shared value when used; both train.
 
-    def __init__(self, indices: Tensor, codebook: Tensor, zero: bool) -> None:
-        super().__init__(tuple(indices.shape))
-        self.zero = zero
-        self.indices: Tensor
-        self.register_buffer("indices", indices)
+    Gradients pass straight through to the values, so that a weight can change its shared value
+    while it trains. Masked weights are 0.0, which is then none of the shared values.
+    """
+
+    def __init__(self, weight: Tensor, mask: Tensor | None, codebook: Tensor) -> None:
+        super().__init__(tuple(weight.shape))
+        self.values = nn.Parameter(started(weight, mask))
         self.codebook = nn.Parameter(codebook)
+        self.mask: Tensor | None
+        self.register_buffer("mask", mask)
 
     def forward(self) -> Tensor:
-        """Return the weight, float32; each entry's gradient is the sum over its weights."""
-        return self._entries().index_select(0, self.indices.reshape(-1)).reshape(self.shape)
+        """Return the weight, float32."""
+        inside = masked(self.values, self.mask)
+        shared = self._ordered()
+        indices = self._indices(shared).reshape(-1)
+        counts = torch.bincount(indices, minlength=shared.numel() + self._reserved)
+        # By its sum over thousands of weights a shared value would leap; by its mean it takes the
+        # step that its weights would take together.
+        step = (shared - shared.detach()) / counts[self._reserved :].clamp_min(1)
+        chosen = self._entries(shared.detach() + step).index_select(0, indices)
+        # The difference is exactly zero: it adds a gradient and no rounding.
+        return chosen.reshape(self.shape) + (inside - inside.detach())
 
     def settled(self) -> CodebookForm:
         """Return the same weight as packed indices."""
-        return CodebookForm(self.indices, self._entries(), self.zero)
+        shared = self._ordered().detach()
+        return CodebookForm(self._indices(shared), self._entries(shared), self.mask is not None)
 
-    def _entries(self) -> Tensor:
-        if not self.zero:
-            return self.codebook
-        return torch.cat([self.codebook.new_zeros(1), self.codebook])
+    @property
+    def _reserved(self) -> int:
+        return 0 if self.mask is None else 1
+
+    def _ordered(self) -> Tensor:
+        # Training may have moved one shared value past another.
+        return self.codebook.sort().values
+
+    def _entries(self, shared: Tensor) -> Tensor:
+        return shared if self.mask is None else torch.cat([shared.new_zeros(1), shared])
+
+    def _indices(self, shared: Tensor) -> Tensor:
+        nearest = nearest_indices(self.values.detach(), shared.detach())
+        return nearest if self.mask is None else torch.where(self.mask, nearest + 1, 0)
 
 
 class Codebook(PrecisionMethod, frozen=True, kw_only=True):
@@ -128,16 +155,11 @@ class Codebook(PrecisionMethod, frozen=True, kw_only=True):
     def trainable(
         self, weight: Tensor, mask: Tensor | None, check: Check = unchecked
     ) -> TrainableCodebook:
-        """Return a form at the k-means of the weights that stay, each at its nearest value."""
-        weight = weight.detach()
-        kept = weight if mask is None else weight[mask]
+        """Return a form whose shared values start at the k-means of the weights that stay."""
+        kept = weight.detach() if mask is None else weight.detach()[mask]
         reserved = 0 if mask is None else 1
         found = clustered(kept.reshape(-1).numpy(), self.clusters - reserved, check)
-        codebook = torch.from_numpy(found)
-        indices = torch.bucketize(weight, _middles(codebook.double()).float(), right=True)
-        if mask is not None:
-            indices = torch.where(mask, indices + reserved, 0)
-        return TrainableCodebook(indices.to(torch.int32), codebook, mask is not None)
+        return TrainableCodebook(weight, mask, torch.from_numpy(found))
 
     def symbol_bits(self) -> int:
         """Return the bits of one index."""
@@ -182,5 +204,7 @@ def clustered(
     return centres.astype(np.float32)
 
 
-def _middles(centres: Tensor) -> Tensor:
-    return (centres[1:] + centres[:-1]) / 2
+def nearest_indices(values: Tensor, codebook: Tensor) -> Tensor:
+    """Return for every value the position of the nearest entry of an ascending codebook, int64."""
+    middles = (codebook[1:].double() + codebook[:-1].double()) / 2
+    return torch.bucketize(values, middles.float(), right=True)
