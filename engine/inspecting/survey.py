@@ -55,11 +55,6 @@ def layers_of(network: Network) -> tuple[Layer, ...]:
     return tuple(_layers(network, run_of(network)))
 
 
-def total_macs(network: Network) -> int:
-    """Return the multiply-accumulates of one sample, those of plain functions included."""
-    return _macs(network, run_of(network))
-
-
 def _macs(network: Network, run: Run) -> int:
     return _each(sum(calls.macs for calls in run.calls.values()), _batch(network))
 
