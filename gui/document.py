@@ -4,7 +4,6 @@ from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtGui import QUndoStack
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
@@ -78,6 +77,7 @@ class Document(QObject):
         self.details: dict[str, LayerDetails] = {}
         self._client = client
         self._editor = RecipeEditor(self)
+        self.undo_stack = self._editor.undo_stack
         self._opening = Opening(client, TrustMemory(folder / "trusted.yaml"), self)
         self._runs = Runs(client, self)
         self._keeper = Keeper(folder / "projects", self._as_project, self)
@@ -146,11 +146,6 @@ class Document(QObject):
     def recipe(self) -> Recipe:
         """What to do with every layer."""
         return self._editor.recipe
-
-    @property
-    def undo_stack(self) -> QUndoStack:
-        """The steps that led to the recipe."""
-        return self._editor.undo_stack
 
     @property
     def methods(self) -> tuple[MethodDescription, ...]:
@@ -298,12 +293,14 @@ class Document(QObject):
         """Keep everything; a run that is under way can be resumed when the project is opened."""
         self._runs.lose_engine()
         self._keeper.save()
+        # A dying QUndoStack tells of a last step, to whoever may be gone by then.
+        self.undo_stack.blockSignals(True)
 
     def receive(self, event: AnyEvent) -> None:
         """Take an event of the engine."""
         if self._opening.take(event) or self._runs.take(event):
             return
-        self._predicting.answered(event.id)
+        predicted = self._predicting.answered(event.id)
         self._describing.answered(event.id)
         match event:
             case Ready(methods=methods):
@@ -311,7 +308,7 @@ class Document(QObject):
                 self.methods_changed.emit()
             case Opened(network=network) if self.network is None:
                 self._on_opened(Attempt(source=Source(path=network.path)), network)
-            case Predicted(prediction=prediction):
+            case Predicted(prediction=prediction) if predicted or not event.id:
                 self.prediction = prediction
                 self.prediction_changed.emit()
             case Described(details=details):
@@ -324,6 +321,9 @@ class Document(QObject):
                 self.latency = event
                 self.latency_changed.emit()
             case Failed(message=message, hint=hint, details=more):
+                if predicted:
+                    self.prediction = None
+                    self.prediction_changed.emit()
                 self.noticed.emit(message, hint, more)
 
     def _open(self, attempt: Attempt) -> None:
