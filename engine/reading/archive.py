@@ -145,7 +145,9 @@ def _form(record: TensorForm, data: bytes) -> StoredForm:
             raise ValueError(f"its {part.kind[:40]} are cut")
         parts[part.kind] = np.frombuffer(data[start:end], part.dtype).reshape(part.shape).copy()
         start = end
-    kind, coder = stored_forms().get(record.form), _coder(record.coder)
+    # Finding the coder loads the methods, which is what makes their forms known.
+    coder = _coder(record.coder)
+    kind = stored_forms().get(record.form)
     if kind is None or not 1 <= record.bits <= 32:
         raise ValueError(f"there are no weights of the kind {record.form[:40]!r}")
     symbols = coder.decode(data[start:], record.count, record.bits, record.zero)
