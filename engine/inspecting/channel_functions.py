@@ -169,6 +169,11 @@ def _gated(flow: Constraints, call: FunctionCall) -> Tracks:
     return elementwise(flow, halves, halves[0].shape, call.words)
 
 
+def _group_norm(flow: Constraints, call: FunctionCall) -> Tracks:
+    track = call.main()
+    return flow.freeze(track, range(1, len(track.shape)), "group norm mixes its channels")
+
+
 def _layer_norm(flow: Constraints, call: FunctionCall) -> Tracks:
     track = call.main()
     normalized = call.value("normalized_shape")
@@ -215,7 +220,7 @@ def _product_letters(left: int, right: int, transposed: bool) -> tuple[tuple[str
 
 def _einsum(flow: Constraints, call: FunctionCall) -> Tracks:
     equation = call.value("equation").replace(" ", "")
-    operands = call.tensors()
+    operands = call.listed("tensors")
     inputs, _, output = equation.partition("->")
     letters = inputs.split(",")
     simple = "->" in equation and "." not in equation and len(letters) == len(operands) == 2
@@ -256,7 +261,7 @@ def _attention(flow: Constraints, call: FunctionCall) -> Tracks:
 
 
 def _fixed(call: FunctionCall) -> str:
-    return f"its channels meet fixed values in {call.words}"
+    return f"its channels meet values of fixed size in {call.words}"
 
 
 def _dimension(call: FunctionCall) -> int:
@@ -282,6 +287,7 @@ _RULES: dict[str, Rule] = {
     "channel_shuffle": _channel_shuffle,
     "einsum": _einsum,
     "glu": _gated,
+    "group_norm": _group_norm,
     **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     "scaled_dot_product_attention": _attention,
 }

@@ -166,7 +166,9 @@ class Constraints:
             ids = self.now(tensor).ids
             if ids.shape[dimension] > 1:
                 first = ids.take([0], dimension)
-                self.join(ids, np.broadcast_to(first, ids.shape), "its channels meet no channels")
+                self.join(
+                    ids, np.broadcast_to(first, ids.shape), "its channels meet values of fixed size"
+                )
                 tensor = IdTensor(first, tensor.shape)
         return self.now(tensor)
 

@@ -93,8 +93,9 @@ def layer_tracks(flow: LayerFlow, call: LayerCall) -> Tracks:
     kind = type(call.module).__name__
     for track in call.tracks:
         if isinstance(track, IdTensor):
-            flow.channels.lock(track.ids, f"its channels go through {kind}, which is not followed")
-    flow.kept[call.name] = f"the channels of {kind} cannot be followed"
+            lost = f"its channels go into {call.name} ({kind}), which cannot be followed"
+            flow.channels.lock(track.ids, lost)
+    flow.kept[call.name] = f"the channels of a {kind} cannot be followed"
     return tracks_like(call.result, IdTensor.empty)
 
 
@@ -108,7 +109,7 @@ def _enters(flow: LayerFlow, call: LayerCall, dimension: int, inputs: IntArray) 
         return False
     track = flow.level(track, [d for d in range(len(track.shape)) if d != dimension])
     arriving = track.vector(dimension)
-    reason = flow.channels.reason(arriving) or "its channels meet fixed values"
+    reason = flow.channels.reason(arriving) or "its channels meet values of fixed size"
     flow.join(arriving, inputs, reason)
     return True
 

@@ -16,7 +16,7 @@ def elementwise(
 
     A tensor without channels keeps the size of each dimension that it has in full.
     """
-    meet = f"its channels meet fixed values in {name}"
+    meet = f"its channels meet values of fixed size in {name}"
     aligned = [_aligned(operand, len(shape)) for operand in operands]
     carriers: list[IdTensor] = []
     constants: list[IdTensor] = []
@@ -93,7 +93,7 @@ def contract(
     sizes = dict(zip(other[1], other[0].shape, strict=True))
     track, letters = passing[0]
     kept = [d for d, letter in enumerate(letters) if sizes.get(letter, 1) > 1]
-    track = flow.freeze(track, kept, f"its channels meet fixed values in {name}")
+    track = flow.freeze(track, kept, f"its channels meet values of fixed size in {name}")
     return IdTensor(_projected((flow.free(track), letters), output), shape)
 
 
@@ -104,7 +104,7 @@ def _use_up(flow: Constraints, left: Operand, right: Operand, summed: set[str], 
     for operand in (left, right):
         level = _leveled(flow, operand, set(operand[1]) - summed)
         arrays.append(_projected(level, order))
-    flow.join(arrays[0], arrays[1], f"its channels meet fixed values in {name}")
+    flow.join(arrays[0], arrays[1], f"its channels meet values of fixed size in {name}")
 
 
 def _both(

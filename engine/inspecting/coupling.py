@@ -74,7 +74,7 @@ class Coupling:
 
     def set_of(self, layer: str) -> ChannelSet | None:
         """Return the set that a layer's output channels belong to, None where it is locked."""
-        return next((found for found in self.sets if layer in found.layers), None)
+        return self._set_by_layer.get(layer)
 
     def coupled(self, layer: str) -> tuple[str, ...]:
         """Return the other layers that lose output channels together with this one."""
@@ -99,6 +99,10 @@ class Coupling:
             axis.tobytes(): axis for axis in self._vectors() if axis.size and FIXED not in axis
         }
         return tuple(distinct.values())
+
+    @cached_property
+    def _set_by_layer(self) -> dict[str, ChannelSet]:
+        return {layer: found for found in self.sets for layer in found.layers}
 
     def _vectors(self) -> Iterator[IntArray]:
         for axes in self.weights.values():

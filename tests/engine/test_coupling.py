@@ -129,7 +129,7 @@ def test_that_a_flatten_gives_each_channel_its_columns() -> None:
         ),
         (Apply(lambda x: x + torch.arange(8.0).view(8, 1, 1)), 8, None),
         (Apply(lambda x: x * x.amax(1, keepdim=True)), 8, "Amax mixes its channels."),
-        (Apply(lambda x: x[:, ::2]), 4, "Its channels meet fixed values in slice."),
+        (Apply(lambda x: x[:, ::2]), 4, "Its channels meet values of fixed size in slice."),
         (Apply(lambda x: x.roll(1, 1)), 8, "Roll mixes its channels."),
     ],
 )
@@ -156,7 +156,7 @@ def test_that_adding_the_input_locks_the_layer_it_is_added_to() -> None:
 
     coupling = coupling_of(Skip(), IMAGE)
 
-    assert coupling.locks["outer"] == "Its channels meet fixed values in add."
+    assert coupling.locks["outer"] == "Its channels meet values of fixed size in add."
     assert "inner" not in coupling.locks
 
 
