@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,10 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, numpy_helper
+from onnxruntime.capi import onnxruntime_pybind11_state
 from torch import Tensor, nn
 
+from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure
 from featherweight.engine.network import Network
 from featherweight.engine.results import LayerShare
@@ -22,6 +25,13 @@ WARM_UP, ROUNDS, MOST_ROUNDS = 5, 30, 200
 SECONDS = 2.0
 SAMPLES = 2000
 GRAPH = "(graph)"
+RUNTIME_ERRORS = (
+    onnxruntime_pybind11_state.Fail,
+    onnxruntime_pybind11_state.InvalidArgument,
+    onnxruntime_pybind11_state.InvalidGraph,
+    onnxruntime_pybind11_state.NotImplemented,
+    onnxruntime_pybind11_state.RuntimeException,
+)
 
 
 class Session:
@@ -35,17 +45,32 @@ class Session:
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that spin would take the processor from the other session in a race.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
+        options.log_severity_level = 4
+        with _explained():
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
         self._taken = [value.name for value in self._session.get_inputs()]
 
     def run(self, *inputs: Tensor) -> Outputs:
         """Return the outputs for the network's inputs."""
         given = dict(zip(self._names, inputs, strict=True))
-        found = self._session.run(None, {name: given[name].numpy() for name in self._taken})
+        feed = {name: given[name].numpy() for name in self._taken}
+        with _explained():
+            found = self._session.run(None, feed)
         return tuple(torch.from_numpy(np.asarray(output)) for output in found)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except RUNTIME_ERRORS as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"ONNX Runtime cannot run the file: {reason}.",
+            "Nothing was written. Export its archive instead.",
+        ) from error
 
 
 def compared(task: Task, expected: Run, found: Run, check: Callable[[], None]) -> dict[str, Figure]:

@@ -33,7 +33,7 @@ class Exported:
     model: onnx.ModelProto
     forms: dict[str, StoredForm]
     inputs: tuple[str, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class _Given(WeightForm):
@@ -83,15 +83,17 @@ def export(network: Network, opset: int) -> Exported:
     inputs = _input_names(network)
     names = [*inputs, *module.forms]
     example = _example(network)
-    notes: tuple[str, ...] = ()
+    reason = network.graph_lock
     with torch.no_grad(), _quiet():
-        try:
-            model = _by_graph(module, example, network.dynamic_batch, names, opset)
-        except CAPTURE_ERRORS as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            notes = (f"The older exporter wrote the file, because the newer one failed: {reason}",)
-            model = _by_trace(module, example, network.dynamic_batch, names)
-    return Exported(model, dict(module.forms), inputs, notes)
+        if not reason:
+            try:
+                model = _by_graph(module, example, network.dynamic_batch, names, opset)
+                return Exported(model, module.forms, inputs)
+            except CAPTURE_ERRORS as error:
+                reason = _reason(error)
+        model = _by_trace(module, example, network.dynamic_batch, names)
+    note = f"The older exporter wrote the file, because the newer one failed: {reason}"
+    return Exported(model, module.forms, inputs, (note,))
 
 
 def _by_graph(
@@ -122,7 +124,11 @@ def _by_trace(
 ) -> onnx.ModelProto:
     axes = {name: {0: "batch"} for name, tensor in zip(names, example, strict=False) if tensor.ndim}
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            warnings.catch_warnings(record=True) as remarks,
+        ):
+            warnings.simplefilter("always")
             path = Path(folder) / "traced.onnx"
             torch.onnx.export(
                 module,
@@ -134,12 +140,26 @@ def _by_trace(
                 opset_version=LEGACY_OPSET,
                 verbose=False,
             )
-            return onnx.load(path)
+            model = onnx.load(path)
     except CAPTURE_ERRORS as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"The network cannot be written as ONNX: {reason}", "Export it as .pt2 instead."
+            f"The network cannot be written as ONNX: {_reason(error)}",
+            "Export its archive instead.",
         ) from error
+    if any(remark.category.__name__ == "TracerWarning" for remark in remarks):
+        raise UserError(
+            "The network cannot be written as ONNX: it branches on its data, and a file would "
+            "hold only one of the branches.",
+            "Export its archive instead.",
+        )
+    return model
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what an error was caused by in the end."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _stored(module: nn.Module) -> dict[str, StoredForm]:
@@ -177,6 +197,8 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", category=FutureWarning, module="(copyreg|torch)")
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
             warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size other")
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
             yield
     finally:
         registration.setLevel(level)

@@ -1,51 +1,100 @@
 """Compact weights in an ONNX graph: a small initializer and the nodes that unpack it."""
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from featherweight.engine.bit_packing import packed
 from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.float16 import Float16Form
-from featherweight.engine.methods.precision.integer import IntegerForm
+from featherweight.engine.methods.precision.integer import IntegerForm, top
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import StoredForm
 
-SIGNED = {8: TensorProto.INT8, 4: TensorProto.INT4, 2: TensorProto.INT2}
-UNSIGNED = {8: TensorProto.UINT8, 4: TensorProto.UINT4, 2: TensorProto.UINT2}
-# Sets of operators, and versions of the file, that know integers of so many bits.
-OPSETS = {8: 20, 4: 21, 2: 25}
-FILE_VERSIONS = {8: 10, 4: 10, 2: 13}
-Integers = npt.NDArray[np.signedinteger | np.unsignedinteger]
+Array = npt.NDArray[np.generic]
+SIGNED = {8: TensorProto.INT8, 4: TensorProto.INT4}
+UNSIGNED = {8: TensorProto.UINT8, 4: TensorProto.UINT4}
+# The set of operators that so many bits need. ONNX has integers of 2 bits from 25 on, where
+# ONNX Runtime fuses less and is slower: these are packed in bytes instead.
+OPSETS = {1: 18, 2: 18, 4: 21, 8: 13}
+USUAL_OPSET = 20
+FILE_VERSION = 10
+WORTH_BITS = 2048
+
+
+@dataclass
+class _Unpacking:
+    """The initializers and nodes that give one weight."""
+
+    tensors: list[TensorProto] = field(default_factory=list)
+    nodes: list[NodeProto] = field(default_factory=list)
+
+    def constant(self, name: str, values: Array) -> str:
+        self.tensors.append(numpy_helper.from_array(values, name))
+        return name
+
+    def call(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def integers(self, name: str, values: Array, bits: int, types: Mapping[int, int]) -> str:
+        """Hold whole numbers in so many bits; fewer than 4 have to be unsigned."""
+        low = (np.ascontiguousarray(values).astype(np.int16) & ((1 << bits) - 1)).astype(np.uint8)
+        data = packed(low, bits)
+        if bits in types:
+            tensor = TensorProto(
+                name=name, data_type=types[bits], dims=values.shape, raw_data=data.tobytes()
+            )
+            self.tensors.append(tensor)
+            return name
+        return self._from_bits(name, data, values.shape, bits)
+
+    def _from_bits(self, name: str, data: Array, shape: tuple[int, ...], bits: int) -> str:
+        column = self.constant(name, data.reshape(-1, 1))
+        shifts = self.constant(f"bits.shifts.{bits}", np.arange(0, 8, bits, dtype=np.uint8))
+        mask = self.constant(f"bits.mask.{bits}", np.array((1 << bits) - 1, np.uint8))
+        shifted = self.call("BitShift", [column, shifts], f"{name}.shifted", direction="RIGHT")
+        found = self.call("BitwiseAnd", [shifted, mask], f"{name}.masked")
+        count = math.prod(shape)
+        if data.size * 8 // bits > count:
+            flat = self.constant(f"{name}.flat", np.array([-1]))
+            found = self.call("Reshape", [found, flat], f"{name}.row")
+            ends = [self.constant(f"{name}.{end}", np.array([end])) for end in (0, count)]
+            found = self.call("Slice", [found, *ends], f"{name}.cut")
+        sides = self.constant(f"{name}.shape", np.array(shape, np.int64))
+        return self.call("Reshape", [found, sides], f"{name}.shaped")
 
 
 def needed_opset(network: Network) -> int:
     """Return the set of operators that the stored forms of a network need."""
     forms = [form for form in network.module.modules() if isinstance(form, StoredForm)]
-    return OPSETS[min((_bits(form) for form in forms), default=8)]
+    return max(USUAL_OPSET, *(OPSETS[_container(form, max(OPSETS.values()))] for form in forms), 0)
 
 
 def put_weights(model: onnx.ModelProto, forms: dict[str, StoredForm]) -> None:
     """Put forms in the place of the graph's weight inputs of these names, in place.
 
-    Integers become DequantizeLinear, shared values Gather, float16 Cast. Where the model's set of
-    operators is too old for 4 or 2 bits, they take 8.
+    Integers of 8 and 4 bits become DequantizeLinear, shared values Gather, float16 Cast. Where
+    the model's set of operators is too old for fewer bits, they take 8.
     """
     graph = model.graph
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
-    smallest = min(bits for bits, needed in OPSETS.items() if bits == 8 or opset >= needed)
-    nodes: list[onnx.NodeProto] = []
+    model.ir_version = max(model.ir_version, FILE_VERSION)
+    nodes: list[NodeProto] = []
     for name, form in forms.items():
         inputs = [value for value in graph.input if value.name == name]
-        if not inputs:
-            continue
-        graph.input.remove(inputs[0])
-        bits = max(_bits(form), smallest)
-        model.ir_version = max(model.ir_version, FILE_VERSIONS[bits])
-        tensors, made = _unpacking(name, form, bits, _transposing(graph, name))
-        graph.initializer.extend(tensors)
-        nodes += made
+        if inputs:
+            graph.input.remove(inputs[0])
+            made = _unpacking(name, form, _container(form, opset), _transposing(graph, name))
+            present = {tensor.name for tensor in graph.initializer}
+            graph.initializer.extend(t for t in made.tensors if t.name not in present)
+            nodes += made.nodes
     set_nodes(graph, [*nodes, *graph.node])
 
 
@@ -56,7 +105,7 @@ def multiply_out(model: onnx.ModelProto, kept: set[str]) -> None:
     DequantizeLinear at every run, or it rounds the activations to go with it.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
+    nodes: list[NodeProto] = []
     for node in model.graph.node:
         whole, output = tensors.get(node.input[0] if node.input else ""), node.output[0]
         if node.op_type != "DequantizeLinear" or whole is None or output in kept:
@@ -64,28 +113,27 @@ def multiply_out(model: onnx.ModelProto, kept: set[str]) -> None:
             continue
         axis = next(a.i for a in node.attribute if a.name == "axis")
         scales = tensors[node.input[1]]
-        factors = numpy_helper.to_array(scales)
-        if factors.ndim:
-            sides = [1] * len(whole.dims)
-            sides[axis] = factors.size
-            scales.CopyFrom(numpy_helper.from_array(factors.reshape(sides), scales.name))
+        scales.CopyFrom(_along(numpy_helper.to_array(scales), axis, len(whole.dims), scales.name))
         floats = f"{whole.name}.float32"
         nodes.append(helper.make_node("Cast", [whole.name], [floats], to=TensorProto.FLOAT))
         nodes.append(helper.make_node("Mul", [floats, scales.name], [output]))
     set_nodes(model.graph, nodes)
 
 
-def set_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+def set_nodes(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
     """Put nodes, which may be the graph's own, in the place of all nodes of the graph."""
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
 
 
-def _bits(form: StoredForm) -> int:
-    if isinstance(form, IntegerForm | CodebookForm):
-        return min(bits for bits in OPSETS if bits >= form.bits)
-    return 8
+def _container(form: StoredForm, opset: int) -> int:
+    """Return in how many bits of a file with these operators the numbers of a form are held."""
+    if not isinstance(form, IntegerForm | CodebookForm):
+        return 8
+    # The nodes that take bits out of bytes are more than they save of a small tensor.
+    needed = form.bits if math.prod(form.shape) >= WORTH_BITS else max(form.bits, 4)
+    return min(bits for bits, least in OPSETS.items() if bits >= needed and opset >= least)
 
 
 def _transposing(graph: onnx.GraphProto, name: str) -> str:
@@ -101,40 +149,54 @@ def _transposing(graph: onnx.GraphProto, name: str) -> str:
     return output
 
 
-def _unpacking(
-    name: str, form: StoredForm, bits: int, transposed: str
-) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
-    output = transposed or name
-    axis = 1 if transposed else 0
+def _unpacking(name: str, form: StoredForm, bits: int, transposed: str) -> _Unpacking:
+    made, output = _Unpacking(), transposed or name
 
-    def turned(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def turned(values: Array) -> Array:
         return values.T if transposed else values
 
     if isinstance(form, IntegerForm):
-        scales = form.parts()["scales"]
-        levels = turned(form.levels().numpy())
-        whole = integers(f"{name}.integers", levels, SIGNED[bits], bits)
-        factors = scales if scales.size > 1 or form.shape[0] == 1 else scales.reshape(())
-        sides = numpy_helper.from_array(factors, f"{name}.scales")
-        node = helper.make_node("DequantizeLinear", [whole.name, sides.name], [output], axis=axis)
-        return [whole, sides], [node]
-    if isinstance(form, CodebookForm):
+        _put_integers(made, name, form, bits, transposed)
+    elif isinstance(form, CodebookForm):
         symbols = turned(form.symbols().values.reshape(form.shape))
-        whole = integers(f"{name}.indices", symbols, UNSIGNED[bits], bits)
-        table = numpy_helper.from_array(form.parts()["codebooks"], f"{name}.codebook")
-        wide = f"{name}.wide"
-        cast = helper.make_node("Cast", [whole.name], [wide], to=TensorProto.INT32)
-        return [whole, table], [cast, helper.make_node("Gather", [table.name, wide], [output])]
-    if isinstance(form, Float16Form):
-        half = numpy_helper.from_array(turned(form.values.numpy()), f"{name}.float16")
-        node = helper.make_node("Cast", [half.name], [output], to=TensorProto.FLOAT)
-        return [half], [node]
-    plain = numpy_helper.from_array(turned(form().numpy()), f"{name}.float32")
-    return [plain], [helper.make_node("Identity", [plain.name], [output])]
+        indices = made.integers(f"{name}.indices", symbols, bits, UNSIGNED)
+        table = made.constant(f"{name}.codebook", form.parts()["codebooks"])
+        wide = made.call("Cast", [indices], f"{name}.wide", to=TensorProto.INT32)
+        made.call("Gather", [table, wide], output)
+    elif isinstance(form, Float16Form):
+        half = made.constant(f"{name}.float16", turned(form.values.numpy()))
+        made.call("Cast", [half], output, to=TensorProto.FLOAT)
+    else:
+        made.call("Identity", [made.constant(f"{name}.float32", turned(form().numpy()))], output)
+    return made
 
 
-def integers(name: str, values: npt.NDArray[np.generic], kind: int, bits: int) -> onnx.TensorProto:
-    """Return an initializer of whole numbers of 8, 4 or 2 bits, several in a byte."""
-    low = np.ascontiguousarray(values).astype(np.int16) & ((1 << bits) - 1)
-    data = packed(low.astype(np.uint8), bits).tobytes()
-    return TensorProto(name=name, data_type=kind, dims=values.shape, raw_data=data)
+def _put_integers(
+    made: _Unpacking, name: str, form: IntegerForm, bits: int, transposed: str
+) -> None:
+    axis, output = (1, transposed) if transposed else (0, name)
+    levels = form.levels().numpy()
+    values = levels.T if transposed else levels
+    factors = form.parts()["scales"]
+    if factors.size == 1 < form.shape[0]:
+        factors = factors.reshape(())
+    if bits in SIGNED:
+        whole = made.integers(f"{name}.integers", values, bits, SIGNED)
+        scales = made.constant(f"{name}.scales", factors)
+        made.call("DequantizeLinear", [whole, scales], output, axis=axis)
+        return
+    whole = made.integers(f"{name}.integers", values + top(form.bits), bits, UNSIGNED)
+    made.tensors.append(_along(factors, axis, values.ndim, f"{name}.scales"))
+    zero = made.constant(f"bits.zero.{bits}", np.array(top(form.bits), np.float32))
+    floats = made.call("Cast", [whole], f"{name}.wide", to=TensorProto.FLOAT)
+    centred = made.call("Sub", [floats, zero], f"{name}.centred")
+    made.call("Mul", [centred, f"{name}.scales"], output)
+
+
+def _along(factors: Array, axis: int, rank: int, name: str) -> TensorProto:
+    """Return scales as an initializer that multiplies along an axis; one scale multiplies all."""
+    if factors.ndim:
+        sides = [1] * rank
+        sides[axis] = factors.size
+        factors = factors.reshape(sides)
+    return numpy_helper.from_array(factors, name)

@@ -1,0 +1,89 @@
+"""Small weights in an ONNX graph: ONNX Runtime unpacks exactly what the forms hold."""
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from featherweight.engine.methods.precision.codebook import CodebookForm
+from featherweight.engine.methods.precision.float16 import Float16Form
+from featherweight.engine.methods.precision.integer import IntegerForm
+from featherweight.engine.weight_forms import FloatForm, StoredForm
+from featherweight.engine.writing.onnx_weights import multiply_out, put_weights
+
+
+def graph(form: StoredForm, opset: int, turned: bool) -> onnx.ModelProto:
+    """Return a model that gives its weight input `w`, turned or as it is."""
+    shape = form.shape[::-1] if turned else form.shape
+    kind = "Transpose" if turned else "Identity"
+    made = helper.make_graph(
+        [helper.make_node(kind, ["w"], ["seen"]), helper.make_node("Identity", ["seen"], ["y"])],
+        "weight",
+        [helper.make_tensor_value_info("w", TensorProto.FLOAT, form.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def unpacked(model: onnx.ModelProto) -> npt.NDArray[np.float32]:
+    onnx.checker.check_model(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    found: npt.NDArray[np.float32] = session.run(None, {})[0]
+    return found
+
+
+@st.composite
+def forms(draw: st.DrawFn) -> StoredForm:
+    rows, columns = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    random = np.random.default_rng(draw(st.integers(0, 1000)))
+    kind = draw(st.sampled_from(["integer", "codebook", "float16", "float32"]))
+    if kind == "integer":
+        bits = draw(st.sampled_from([2, 4, 8]))
+        most = 2 ** (bits - 1) - 1
+        levels = random.integers(-most, most, (rows, columns), endpoint=True).astype(np.int8)
+        count = draw(st.sampled_from([1, rows]))
+        scales = random.uniform(0.001, 2, count).astype(np.float32)
+        return IntegerForm(torch.from_numpy(levels), torch.from_numpy(scales), bits)
+    if kind == "codebook":
+        values = random.normal(size=draw(st.integers(2, 256))).astype(np.float32)
+        indices = random.integers(0, values.size, (rows, columns)).astype(np.int32)
+        return CodebookForm(torch.from_numpy(indices), torch.from_numpy(values), zero=False)
+    weight = torch.from_numpy(random.normal(size=(rows, columns)).astype(np.float32))
+    return Float16Form(weight.half()) if kind == "float16" else FloatForm(weight)
+
+
+@settings(max_examples=60, deadline=None)
+@given(forms(), st.sampled_from([17, 20, 21]), st.booleans(), st.booleans())
+def test_that_the_runtime_unpacks_the_weight_that_the_form_holds(
+    form: StoredForm, opset: int, turned: bool, multiplied: bool
+) -> None:
+    model = graph(form, opset, turned)
+    put_weights(model, {"w": form})
+    if multiplied:
+        multiply_out(model, set())
+    weight = form().numpy()
+    assert np.array_equal(unpacked(model), weight.T if turned else weight)
+    assert not model.graph.input
+
+
+@pytest.mark.parametrize(("bits", "size"), [(8, 64 * 64), (4, 64 * 64 // 2), (2, 64 * 64 // 4)])
+def test_that_integers_take_only_their_bits_in_the_file(bits: int, size: int) -> None:
+    form = IntegerForm(torch.ones(64, 64, dtype=torch.int8), torch.ones(64), bits)
+    model = graph(form, 21, turned=False)
+    put_weights(model, {"w": form})
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert len(stored["w.integers"].raw_data) == size
+
+
+def test_that_old_operators_hold_few_bits_in_whole_bytes() -> None:
+    form = IntegerForm(torch.ones(64, 64, dtype=torch.int8), torch.ones(64), 2)
+    model = graph(form, 17, turned=False)
+    put_weights(model, {"w": form})
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert stored["w.integers"].data_type == TensorProto.INT8
+    assert np.array_equal(unpacked(model), form().numpy())
