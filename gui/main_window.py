@@ -200,6 +200,7 @@ class MainWindow(QMainWindow):
         job = self.document.job
         if job is not None and job.active and job.request != self._shown_job:
             self._shown_job = job.request
+            self.notices.clear()
             self.workbench.show_dock("job")
 
     def _show_start_screen(self) -> None:

@@ -22,6 +22,7 @@ from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.text import ElidedLabel, label
 
 SHORTEST_TASK = 180
+LINK_PADDING = 4
 COSTS = ("parameters", "macs", "bits")
 
 
@@ -74,6 +75,7 @@ class Header(QFrame):
         self._name = ElidedLabel()
         self._name.setProperty("role", "heading")
         self._name.setObjectName("document_name")
+        self._name.setContentsMargins(LINK_PADDING, 0, 0, 0)
         self._task = _button(actions["choose_data"], "header_task", "link")
         self._task.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._task.setMinimumWidth(SHORTEST_TASK)
