@@ -16,20 +16,6 @@ class TrustDialog(QDialog):
         self.setWindowTitle("Allow code to run?")
         self.setMinimumWidth(520)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        names = QListWidget()
-        names.addItems(list(needed.names))
-        names.setAccessibleName("Modules that would run")
-        names.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        names.setMaximumHeight(24 + 26 * min(len(needed.names), 6))
-        buttons = QDialogButtonBox()
-        self.refuse_button = buttons.addButton(
-            "Do not open", QDialogButtonBox.ButtonRole.RejectRole
-        )
-        self.allow_button = buttons.addButton(
-            "Allow and open", QDialogButtonBox.ButtonRole.AcceptRole
-        )
-        buttons.accepted.connect(self.accept)
-        buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(20, 20, 20, 16)
         layout.setSpacing(12)
@@ -43,7 +29,7 @@ class TrustDialog(QDialog):
                 wrap=True,
             )
         )
-        layout.addWidget(names)
+        layout.addWidget(self._names(needed.names))
         layout.addWidget(
             label(
                 "Code in a file can do whatever you can do on this machine. Allow it only if you"
@@ -52,8 +38,28 @@ class TrustDialog(QDialog):
                 wrap=True,
             )
         )
-        layout.addWidget(buttons)
+        layout.addWidget(self._buttons())
         # Only inside the dialog does a default hold; before, the box makes Allow the default.
         self.allow_button.setAutoDefault(False)
         self.refuse_button.setDefault(True)
         self.refuse_button.setFocus()
+
+    def _names(self, modules: tuple[str, ...]) -> QListWidget:
+        names = QListWidget()
+        names.addItems(list(modules))
+        names.setAccessibleName("Modules that would run")
+        names.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        names.setMaximumHeight(24 + 26 * min(len(modules), 6))
+        return names
+
+    def _buttons(self) -> QDialogButtonBox:
+        buttons = QDialogButtonBox()
+        self.refuse_button = buttons.addButton(
+            "Do not open", QDialogButtonBox.ButtonRole.RejectRole
+        )
+        self.allow_button = buttons.addButton(
+            "Allow and open", QDialogButtonBox.ButtonRole.AcceptRole
+        )
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        return buttons
