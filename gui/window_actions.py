@@ -134,7 +134,8 @@ class WindowActions(QObject):
     def choose_data(self, path: Path | None = None) -> None:
         """Ask for the task's data."""
         task = self._document.task
-        dialog = TaskDialog(task.source if task else None, self._window)
+        known = task.source if task and task.source.data else None
+        dialog = TaskDialog(known, self._window)
         if path is not None:
             dialog.offer(path)
         dialog.accepted.connect(lambda: self._document.set_task(dialog.task))

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QVBoxLayout,
@@ -71,7 +72,9 @@ class OpenNetworkDialog(QDialog):
         factory.addWidget(self._factory)
         factory.addWidget(browse)
         form = QFormLayout()
-        form.addRow("&Factory", factory)
+        title = QLabel("&Factory")
+        title.setBuddy(self._factory)
+        form.addRow(title, factory)
         form.addRow("Input &shapes", self._shapes)
         form.addRow("Input &kind", self._dtype)
         for field, name in (
@@ -82,7 +85,8 @@ class OpenNetworkDialog(QDialog):
             field.setAccessibleName(name)
             field.setObjectName(name.lower().replace(" ", "_"))
         buttons = QDialogButtonBox()
-        buttons.addButton("Open", QDialogButtonBox.ButtonRole.AcceptRole)
+        accept = buttons.addButton("Open", QDialogButtonBox.ButtonRole.AcceptRole)
+        accept.setProperty("role", "primary")
         buttons.addButton(QDialogButtonBox.StandardButton.Cancel)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)

@@ -5,14 +5,15 @@ from typing import Literal
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
+    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
-    QRadioButton,
     QVBoxLayout,
     QWidget,
 )
@@ -21,6 +22,11 @@ from featherweight.engine.events import TaskSource
 from featherweight.gui.widgets.text import label
 
 FILES = "Data (*.npz *.py *ubyte *ubyte.gz);;All files (*)"
+
+KINDS: dict[str, Literal["classification", "fidelity"]] = {
+    "Classification: top-1 and top-5 accuracy on labelled data": "classification",
+    "Fidelity: how much it agrees with the original": "fidelity",
+}
 
 
 class TaskDialog(QDialog):
@@ -31,16 +37,16 @@ class TaskDialog(QDialog):
         self.setWindowTitle("Choose data")
         self.setMinimumWidth(560)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        labelled = task is None or task.kind == "classification"
-        self._labelled = QRadioButton("&Classification: top-1 and top-5 accuracy on labelled data")
-        self._fidelity = QRadioButton("&Fidelity: how much it agrees with the original")
-        self._labelled.setChecked(labelled)
-        self._fidelity.setChecked(not labelled)
+        self._kind = QComboBox()
+        self._kind.addItems(list(KINDS))
+        self._kind.setAccessibleName("What is measured")
+        if task is not None:
+            self._kind.setCurrentIndex(list(KINDS.values()).index(task.kind))
         self._data = QLineEdit(task.data if task else "")
         self._data.setObjectName("task_data")
         self._data.setAccessibleName("Data file or folder")
         self._data.setPlaceholderText(".npz, IDX, a folder of class folders, or a Python file")
-        self._labelled.toggled.connect(self._on_changed)
+        self._kind.currentIndexChanged.connect(self._on_changed)
         self._data.textChanged.connect(self._on_changed)
         self._build()
         self._on_changed()
@@ -48,8 +54,7 @@ class TaskDialog(QDialog):
     @property
     def task(self) -> TaskSource:
         """What was chosen."""
-        kind: Literal["classification", "fidelity"]
-        kind = "classification" if self._labelled.isChecked() else "fidelity"
+        kind = KINDS[self._kind.currentText()]
         return TaskSource(kind=kind, data=self._data.text().strip())
 
     def offer(self, path: Path) -> None:
@@ -66,18 +71,20 @@ class TaskDialog(QDialog):
         for piece in (self._data, file, folder):
             where.addWidget(piece)
         form = QFormLayout()
-        form.addRow("&Data", where)
+        form.addRow("&Measure", self._kind)
+        data = QLabel("&Data")
+        data.setBuddy(self._data)
+        form.addRow(data, where)
         self._note = label("", "muted", wrap=True)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self._accept = buttons.addButton("Use it", QDialogButtonBox.ButtonRole.AcceptRole)
+        self._accept.setProperty("role", "primary")
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(20, 20, 20, 16)
         layout.setSpacing(12)
         layout.addWidget(label("What is the network for?", "heading"))
-        layout.addWidget(self._labelled)
-        layout.addWidget(self._fidelity)
         layout.addLayout(form)
         layout.addWidget(self._note)
         layout.addWidget(buttons)
