@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
-from featherweight.engine.network import CAPTURE_ERRORS, Inputs
+from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 
 SEED = 20260101
 SMALLEST_VOCABULARY = 2
@@ -46,12 +46,12 @@ def example_of(module: nn.Module, source: Source) -> Inputs:
     return random_inputs(source.input_shapes, dtypes, vocabulary(module))
 
 
-def check_runs(module: nn.Module, example: Inputs, path: str) -> None:
-    """Run a module once in eval mode. Raises UserError with its reason where it fails."""
+def check_runs(module: nn.Module, example: Inputs, path: str) -> Inputs:
+    """Return what a module gives in eval mode. Raises UserError with its reason where it fails."""
     module.eval()
     try:
         with torch.no_grad():
-            module(*example)
+            return Network(module, example).outputs(*example)
     except CAPTURE_ERRORS as error:
         given = ", ".join("x".join(map(str, tensor.shape)) for tensor in example)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

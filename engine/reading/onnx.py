@@ -58,6 +58,8 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
     if builder.quantized:
         count = builder.quantized
         notes.append(f"Quantized weights of the file, opened as float32: {count}.")
+    if builder.rounded:
+        notes.append(f"Activations are rounded to 8 bits as in the file: {builder.rounded}.")
     return module, tuple(notes)
 
 

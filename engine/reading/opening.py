@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
@@ -10,6 +11,7 @@ from featherweight.engine.events import Source
 from featherweight.engine.network import Inputs, Network, Origin, capture
 from featherweight.engine.reading.examples import check_runs, example_of
 
+CLOSE = 1e-3
 # Names become Python source when a graph is compiled: any other character could be code.
 PLAIN_NAME = re.compile(r"\w+", re.ASCII)
 
@@ -24,16 +26,30 @@ def opened(
     """Return the network of a module that was read from `source`, with its example inputs.
 
     Where the file tells no example it is made from `source.input_shapes`.
+    A graph that gives other outputs (noise, say) is not kept: the network opens with the reason.
     Raises UserError where a name in the module is no plain name, or it does not run.
     """
     check_names(module, source.path)
     notes += in_float32(module) if example is None else ()
     if example is None:
         example = example_of(module, source)
-    check_runs(module, example, source.path)
+    expected = check_runs(module, example, source.path)
     network = capture(module, example, Origin(source.path, kind))
     network.notes += notes
+    if not network.graph_lock and not _same(expected, network, example):
+        lock = "its graph gives other outputs than the network itself"
+        return Network(module, example, network.origin, graph_lock=lock, notes=network.notes)
     return network
+
+
+def _same(expected: tuple[Tensor, ...], network: Network, example: Inputs) -> bool:
+    with torch.no_grad():
+        given = network.outputs(*example)
+    return len(given) == len(expected) and all(
+        one.shape == other.shape
+        and torch.allclose(one.double(), other.double(), CLOSE, CLOSE, equal_nan=True)
+        for one, other in zip(given, expected, strict=True)
+    )
 
 
 def check_names(module: nn.Module, path: str) -> None:

@@ -254,15 +254,25 @@ def test_that_example_inputs_are_the_same_at_every_opening(net: nn.Module, save:
     assert torch.equal(first.example[0], second.example[0])
 
 
-def test_that_a_network_that_cannot_be_captured_opens_with_the_reason(tmp_path: Path) -> None:
-    file = tmp_path / "branching.py"
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        ("self.fc(x) if x.sum() > 0 else x", "could not follow"),
+        ("self.fc(x) + torch.rand_like(x)", "gives other outputs"),
+    ],
+    ids=["branches", "noise"],
+)
+def test_that_a_network_without_a_true_graph_opens_with_the_reason(
+    forward: str, reason: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "odd.py"
     file.write_text(
-        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "import torch\nfrom torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
         "        super().__init__()\n        self.fc = nn.Linear(4, 4)\n"
-        "    def forward(self, x):\n        return self.fc(x) if x.sum() > 0 else x\n"
+        f"    def forward(self, x):\n        return {forward}\n"
     )
-    weights = tmp_path / "branching.pt"
+    weights = tmp_path / "odd.pt"
     torch.save(nn.ModuleDict({"fc": nn.Linear(4, 4)}).state_dict(), weights)
     network = opened(weights, f"{file}:Net", ((1, 4),))
-    assert "could not follow" in network.graph_lock
+    assert reason in network.graph_lock
     assert [name for name, _ in network.layers()] == ["fc"]

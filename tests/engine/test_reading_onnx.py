@@ -16,8 +16,12 @@ from featherweight.engine.network import Network, capture
 from featherweight.engine.reading.formats import read_network
 
 WORDS = 50
-# Tracing a recurrent layer, the older exporter remarks on its checks of shapes.
-pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+pytestmark = [
+    # Tracing a recurrent layer, the older exporter remarks on its checks of shapes.
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+    # The newer one, on gradients that its own loop looks for.
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
+]
 
 
 class Residual(nn.Module):

@@ -266,21 +266,25 @@ def test_that_an_unknown_operator_is_named_with_its_node_and_file(
         opened(path, case.shape)
 
 
-def test_that_quantized_weights_open_as_float_with_a_note(tmp_path: Path) -> None:
+def test_that_a_quantized_file_opens_as_float_to_the_same_rounding(tmp_path: Path) -> None:
     weight = RANDOM.integers(-127, 128, size=(5, 4, 3, 3)).astype(np.int8)
     scale = abs(numbers(5)) / 100
     zero = np.zeros(5, dtype=np.int8)
-    arrays = {"conv.weight_quantized": weight, "s": scale, "z": zero}
+    held = {"conv.weight_quantized": weight, "s": scale, "z": zero}
+    grid = {"step": np.float32(0.02), "shift": np.uint8(120)}
+    arrays = {**held, **grid}
     nodes = [
-        helper.make_node("DequantizeLinear", list(arrays), ["conv.weight"], axis=0),
-        helper.make_node("Conv", ["x", "conv.weight"], ["y"]),
+        helper.make_node("DequantizeLinear", list(held), ["conv.weight"], axis=0),
+        helper.make_node("QuantizeLinear", ["x", *grid], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", *grid], ["rounded"]),
+        helper.make_node("Conv", ["rounded", "conv.weight"], ["y"]),
     ]
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 6, 7])],
         [helper.make_empty_tensor_value_info("y")],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
     )
     path = saved(graph, tmp_path / "quantized.onnx", 20)
     network = read_network(Source(path=str(path)))
@@ -288,4 +292,8 @@ def test_that_quantized_weights_open_as_float_with_a_note(tmp_path: Path) -> Non
     given = network.outputs(torch.from_numpy(data))[0].detach().numpy()
     np.testing.assert_allclose(given, of_runtime(path, data)[0], rtol=1e-4, atol=1e-5)
     assert [name for name, _ in network.layers()] == ["conv"]
-    assert network.notes == (FREED, "Quantized weights of the file, opened as float32: 1.")
+    assert network.notes == (
+        FREED,
+        "Quantized weights of the file, opened as float32: 1.",
+        "Activations are rounded to 8 bits as in the file: 1.",
+    )

@@ -58,6 +58,7 @@ SETTINGS: dict[str, tuple[int, ...]] = {
 # Layers of these may share a weight, like the first and the last of a language model. For others
 # exporters write one tensor where two layers, of which neither was trained, are equal.
 TIED = ("Gather", "Gemm", "MatMul")
+LONGEST_NAME = 80
 KEEPING = ("Identity", "Transpose", "Cast", "DequantizeLinear", "Reshape", "Unsqueeze", "Squeeze")
 
 
@@ -138,7 +139,7 @@ class Builder:
         self.origins: dict[str, str] = {}
         self.layers: dict[str, str] = {}
         self.biased: set[str] = set()
-        self.quantized = 0
+        self.quantized = self.rounded = 0
         uses = [name for node in file.nodes for name in node.input]
         self.uses = Counter([*uses, *file.outputs])
         self.users = {name: node for node in file.nodes for name in node.input}
@@ -188,7 +189,9 @@ class Builder:
             ) from error
 
     def _described(self, node: NodeProto) -> str:
-        return f"operator {node.op_type} at node {node.name or node.output[0]!r}"
+        where = f" of {_told(node.domain)}" if node.domain not in ("", "ai.onnx") else ""
+        name = node.name or next(iter(node.output), "")
+        return f"operator {_told(node.op_type)}{where} at node {_told(name)!r}"
 
     def _take_branch(self, node: NodeProto) -> None:
         chosen = self.constants.get(node.input[0])
@@ -209,9 +212,8 @@ class Builder:
     def _take_operator(self, node: NodeProto) -> None:
         known = node.op_type in operators or node.op_type in builders
         if node.domain not in ("", "ai.onnx") or not known:
-            where = f" of {node.domain}" if node.domain else ""
             raise UserError(
-                f"{self.file.path}: {self._described(node)}{where} is none that can be read.",
+                f"{self.file.path}: {self._described(node)} is none that can be read.",
                 "Export the network again without it.",
             )
         while node.output and not node.output[-1]:
@@ -290,9 +292,8 @@ class Builder:
         weight = self.constants.get(node.input[1])
         if user is None or self.uses[product] != 1 or user.op_type != "Add" or weight is None:
             return None
-        others = [self.constants.get(name) for name in user.input if name != product]
-        fits = len(others) == 1 and others[0] is not None and weight.ndim == 2
-        return user if fits and others[0].shape == weight.shape[1:] else None  # type: ignore
+        shapes = [self.constants[name].shape for name in user.input if name in self.constants]
+        return user if weight.ndim == 2 and shapes == [weight.shape[1:]] else None
 
     def _add_function(self, node: NodeProto, call: Call) -> None:
         settings = SETTINGS.get(node.op_type, ())
@@ -306,6 +307,7 @@ class Builder:
                 self._hold(name, array)
             else:
                 self.module.known[name] = array
+        self.rounded += node.op_type == "QuantizeLinear"
         run = operators[node.op_type]
         step = Step(lambda *values: run(call, *values), tuple(node.input), tuple(node.output))
         self._add(step)
@@ -354,3 +356,8 @@ class Builder:
     def _add(self, step: Step) -> None:
         self.values.update(self.module.outcome(step, self.values))
         self.module.steps.append(step)
+
+
+def _told(name: str) -> str:
+    """Return a name of the file as it can stand in a sentence."""
+    return " ".join(name.split())[:LONGEST_NAME]

@@ -10,7 +10,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 MADE_UP = re.compile(r"(onnx::\w+|val_\d+|\d+|.*_output_\d+|_.*|(node|tensor|const)_\w*)")
 SUFFIX = re.compile(
     r"[._/](weight|kernel|bias|scale|gamma|running_mean|weight_bias|W|B|w|b)"
-    r"(_(quantized|transposed|fused))?(:\d+)?$"
+    r"([._](quantized|dequantized|integers|transposed|fused))?(:\d+)?$"
 )
 OTHER = re.compile(r"[^\w.]+", re.ASCII)
 
