@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from featherweight.engine.inspecting.channel_calls import FunctionCall
 from featherweight.engine.inspecting.channel_flow import tensor_at
 from featherweight.engine.inspecting.channel_layers import BatchNorm, Convolution, Transposed
+from featherweight.engine.inspecting.channel_shuffles import Shuffle
 from featherweight.engine.inspecting.coupling import Axis
 from featherweight.engine.inspecting.removal import BoolArray, LayerShape, Plan
 from featherweight.engine.network import Network
@@ -25,8 +26,11 @@ def remove_channels(network: Network, plan: Plan) -> None:
     _slice_tensors(network.module, plan)
     for name, shape in plan.shapes.items():
         _resize(network.layer(name), shape)
-    _Rewriter(network.graph, plan).rewrite()
     assert isinstance(network.module, fx.GraphModule)
+    _Rewriter(network.graph, plan).rewrite()
+    for shuffle in plan.coupling.shuffles:
+        _select_by_index(network.module, plan, shuffle)
+    network.module.graph.eliminate_dead_code()
     network.module.recompile()
 
 
@@ -66,6 +70,40 @@ def _resize(layer: nn.Module, shape: LayerShape) -> None:
         layer.num_parameters = shape.outputs
     elif isinstance(layer, nn.RNNBase):
         layer.input_size = shape.inputs
+
+
+def _select_by_index(module: fx.GraphModule, plan: Plan, shuffle: Shuffle) -> None:
+    """Put one selection of the channels left in the place of a shuffle that loses some."""
+    axis = plan.coupling.activations.get((shuffle.start, 0))
+    if axis is None or axis.dimension != shuffle.dimension:
+        return
+    stays = plan.stays(axis.atoms)
+    if stays.all():
+        return
+    order = (np.cumsum(stays) - 1)[shuffle.order[stays[shuffle.order]]]
+    nodes = {node.name: node for node in module.graph.nodes}
+    start, end = nodes[shuffle.start], nodes[shuffle.end]
+    name = _free_name(module, f"{shuffle.end}_order")
+    device = next(module.parameters()).device
+    module.register_buffer(name, torch.from_numpy(order).to(device))
+    with module.graph.inserting_before(end):
+        index = module.graph.get_attr(name)
+        select = torch.ops.aten.index_select.default
+        made = module.graph.call_function(select, (start, shuffle.dimension, index))
+    made.meta.update(end.meta)
+    end.replace_all_uses_with(made)
+    unused = [node for node in end.all_input_nodes if node.op == "get_attr"]
+    module.graph.erase_node(end)
+    for node in unused:
+        if not node.users:
+            module.graph.erase_node(node)
+            delattr(module, str(node.target))
+
+
+def _free_name(module: nn.Module, name: str) -> str:
+    while hasattr(module, name):
+        name += "_"
+    return name
 
 
 class _Rewriter:

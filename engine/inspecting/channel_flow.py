@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -16,6 +17,7 @@ from featherweight.engine.inspecting.channel_calls import FunctionCall, Tracks, 
 from featherweight.engine.inspecting.channel_functions import function_tracks
 from featherweight.engine.inspecting.channel_ids import IdTensor
 from featherweight.engine.inspecting.channel_layers import LayerCall, LayerFlow, layer_tracks
+from featherweight.engine.inspecting.channel_shuffles import Shuffle, find_shuffles
 from featherweight.engine.network import Network
 
 # A raw tensor larger than this is not followed: each of its elements would need an id.
@@ -28,12 +30,14 @@ SHARED = "its weight is also used outside the layer"
 class Followed:
     """What following a graph gave: the ids of all weights, and of every tensor between layers.
 
-    `tracks` are by name of node, and by name and position where a node gives several tensors.
+    `tracks` are by name of node and position among several results; nodes inside a shuffle have
+    none.
     """
 
     flow: LayerFlow
     tracks: dict[tuple[str, int], IdTensor]
     raw: dict[str, IdTensor]
+    shuffles: tuple[Shuffle, ...]
 
 
 class _Shapes(fx.Interpreter):
@@ -55,6 +59,7 @@ class _Follower:
         self.values = values
         self.tracks: dict[fx.Node, Tracks] = {}
         self.raw: dict[str, IdTensor] = {}
+        self.picks: list[Shuffle] = []
         layers = [layer for _, layer in network.layers()]
         self._held = {id(value) for layer in layers for value in layer.parameters()}
         self.shared: set[int] = set()
@@ -79,10 +84,26 @@ class _Follower:
                     self.flow.channels.lock(track.ids, OUTPUT)
             return None
         if node.op == "call_function" and hasattr(node.target, "_schema"):
-            return function_tracks(self.flow, FunctionCall(node, self.values, self.tracks))
+            call = FunctionCall(node, self.values, self.tracks)
+            picked = self._picked(call) if call.name == "index_select" else None
+            return picked or function_tracks(self.flow, call)
         if node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem":
             return self._item(node)
         return tracks_like(value, IdTensor.empty)
+
+    def _picked(self, call: FunctionCall) -> IdTensor | None:
+        """Return ids of channels picked by a constant index, None where it is computed."""
+        index = call.arguments["index"]
+        if not isinstance(index, fx.Node) or index.op != "get_attr":
+            return None
+        order = tensor_at(self.module, str(index.target)).numpy().astype(np.int64)
+        track = self.flow.now(call.main())
+        dimension = int(call.value("dim")) % len(track.shape)
+        if dimension not in track.varying():
+            return None
+        start = call.node.all_input_nodes[0].name
+        self.picks.append(Shuffle(start, call.node.name, dimension, order))
+        return self.flow.now(IdTensor(track.ids.take(order, dimension), call.shape))
 
     def _item(self, node: fx.Node) -> Tracks:
         position: Any = node.args[1]
@@ -125,14 +146,17 @@ def follow(network: Network) -> Followed:
     for (tensor, _), ids in flow.axes.items():
         if id(tensor_at(network.module, tensor)) in follower.shared:
             flow.channels.lock(ids, SHARED)
+    chains = tuple(find_shuffles(flow, follower.values, follower.tracks))
+    inner = {name for shuffle in chains for name in shuffle.inner}
     tracks = {
         (node.name, position): track
         for node, tracks in follower.tracks.items()
         for position, track in _flat(tracks)
+        if node.name not in inner
     }
     for track in (*tracks.values(), *follower.raw.values()):
         _make_rectangular(flow, track)
-    return Followed(flow, tracks, follower.raw)
+    return Followed(flow, tracks, follower.raw, (*chains, *follower.picks))
 
 
 def tensor_at(module: nn.Module, name: str) -> Tensor:
@@ -148,9 +172,14 @@ def _make_rectangular(flow: LayerFlow, track: IdTensor) -> None:
 
     Each must span all dimensions but one; the dimension with most channels stays free.
     """
-    varying = flow.free(track).varying()
+    free = flow.free(track)
+    varying = free.varying()
     if len(varying) > 1:
-        best = max(varying, key=lambda dimension: (track.shape[dimension], dimension))
+
+        def channels(dimension: int) -> int:
+            return len(np.unique(free.vector(dimension)))
+
+        best = max(varying, key=lambda dimension: (channels(dimension), dimension))
         flow.level(track, [dimension for dimension in varying if dimension != best])
 
 

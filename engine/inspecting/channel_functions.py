@@ -24,7 +24,7 @@ SAME = _names(
 MOVES = _names(
     "view _unsafe_view reshape view_as reshape_as permute transpose t numpy_T movedim moveaxis"
     " swapaxes flatten unflatten squeeze unsqueeze expand expand_as broadcast_to select slice"
-    " narrow split split_with_sizes chunk unbind repeat repeat_interleave tile flip pixel_shuffle"
+    " narrow split split_with_sizes chunk unbind repeat repeat_interleave tile flip"
     " pixel_unshuffle"
 )
 REDUCTIONS = _names(
@@ -154,12 +154,15 @@ def _padding(flow: Constraints, call: FunctionCall) -> Tracks:
 
 def _channel_shuffle(flow: Constraints, call: FunctionCall) -> Tracks:
     track = call.main()
-    groups = call.value("groups")
-    batch, channels, *space = track.shape
-    split = track.full.reshape(batch, groups, channels // groups, *space)
-    split_ids = flow.level(IdTensor.compact(split), [1])
-    shuffled = split_ids.full.transpose(1, 2).reshape(batch, channels, *space)
-    return flow.now(IdTensor.compact(shuffled))
+    flow.level(track, [d for d in range(len(track.shape)) if d != 1])
+    return _move(flow, call)
+
+
+def _pixel_shuffle(flow: Constraints, call: FunctionCall) -> Tracks:
+    moved = _move(flow, call)
+    assert isinstance(moved, IdTensor)
+    count = len(moved.shape)
+    return flow.level(moved, [count - 2, count - 1])
 
 
 def _gated(flow: Constraints, call: FunctionCall) -> Tracks:
@@ -280,11 +283,12 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(MOVES, _move),
     **dict.fromkeys(REDUCTIONS, _reduction),
     **dict.fromkeys(ALONG, _along),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
+    "pixel_shuffle": _pixel_shuffle,
     **dict.fromkeys(("cat", "concat", "stack"), _cat),
     **dict.fromkeys(("constant_pad_nd", "pad"), _padding),
     **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm", "linear"), _product),
     **dict.fromkeys(("batch_norm", "instance_norm"), _channelwise_norm),
-    "channel_shuffle": _channel_shuffle,
     "einsum": _einsum,
     "glu": _gated,
     "group_norm": _group_norm,

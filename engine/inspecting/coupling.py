@@ -16,6 +16,7 @@ from torch import fx
 from featherweight.engine.inspecting.channel_flow import Followed, follow, tensor_at
 from featherweight.engine.inspecting.channel_ids import IdTensor, IntArray
 from featherweight.engine.inspecting.channel_layers import PRODUCERS
+from featherweight.engine.inspecting.channel_shuffles import Shuffle
 from featherweight.engine.network import CAPTURE_ERRORS, Network
 
 FIXED = -1
@@ -63,7 +64,7 @@ class Coupling:
     `locks` says of layers with output channels why none can go, in a sentence. `channels` has every
     layer with channels (norms too); `weights` every sliced tensor by dotted name, with an axis for
     each dimension that loses channels; `activations` the results of nodes by name of node and
-    position among several results.
+    position among several results; `shuffles` the places where channels change their order.
     """
 
     locks: dict[str, str]
@@ -71,6 +72,7 @@ class Coupling:
     channels: dict[str, LayerChannels] = field(default_factory=dict)
     weights: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
     activations: dict[tuple[str, int], Axis] = field(default_factory=dict)
+    shuffles: tuple[Shuffle, ...] = ()
 
     def set_of(self, layer: str) -> ChannelSet | None:
         """Return the set that a layer's output channels belong to, None where it is locked."""
@@ -202,7 +204,14 @@ class _Numbering:
             if (axis := self.axis_of(track))
         }
         outputs = {name: channels[name].outputs for name in self.producers}
-        return Coupling(self.locks(outputs), _sets(outputs), channels, weights, activations)
+        return Coupling(
+            self.locks(outputs),
+            _sets(outputs),
+            channels,
+            weights,
+            activations,
+            self.followed.shuffles,
+        )
 
     def atoms(self, ids: IntArray) -> IntArray:
         result: IntArray = self.numbers[self.flow.channels.find(ids)]

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
 
 Proof = Callable[..., Network]
+IMAGE = torch.randn(1, 3, 16, 16)
 
 
 def conv(
@@ -262,7 +265,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def test_that_a_pruned_network_equals_the_original_with_those_channels_zeroed(
     name: str, proven_removal: Proof
 ) -> None:
-    proven_removal(NETWORKS[name](), (torch.randn(1, 3, 16, 16),))
+    proven_removal(NETWORKS[name](), (IMAGE,))
 
 
 def test_that_two_inputs_and_a_gate_between_them_lose_channels_together(
@@ -281,3 +284,22 @@ def test_that_two_inputs_and_a_gate_between_them_lose_channels_together(
     pruned = proven_removal(Gated(), (torch.randn(1, 3, 8, 8), torch.randn(1, 6)))
 
     assert pruned.layer("vector").out_features == pruned.layer("image.0").out_channels == 5
+
+
+def test_that_shuffled_channels_go_one_by_one_and_a_second_time(proven_removal: Proof) -> None:
+    def only(layer: str, ratio: float) -> Callable[[Coupling], dict[str, ChannelPruning]]:
+        return lambda _: {layer: ChannelPruning(ratio=ratio)}
+
+    units = [conv(3, 8), ShuffleUnit(16, False), ShuffleUnit(16, True), conv(16, 8)]
+    network = classifier(*units, width=8)
+
+    once = proven_removal(network, (IMAGE,), only("1.left.0", 0.4))
+    twice = proven_removal(once.module, (IMAGE,), only("1.left.0", 0.2))
+
+    assert [once.layer(name).out_channels for name in ("1.left.0", "1.right.0.0")] == [5, 8]
+    assert twice.layer("1.left.0").out_channels == 4
+    # Of each shuffled pair one half is read by the next unit, the other passes it.
+    reading = [twice.layer(name).in_channels for name in ("2.right.0.0", "3.0")]
+    assert sum(reading) == 8 + 16 - 4
+    buffers = [name for name, value in twice.module.named_buffers() if value.dtype == torch.int64]
+    assert sum("order" in name for name in buffers) == 2
