@@ -116,15 +116,23 @@ def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterat
 def _plain(
     layer: str, tensor: str, value: Tensor, is_parameter: bool, coder: CodingMethod | None = None
 ) -> _Held:
-    order: tuple[int, ...] = ()
-    stored = value.detach()
-    if not value.is_contiguous():
-        # Kept, because outputs differ in their last bit with the order of a weight's elements.
-        strides = value.stride()
-        order = tuple(sorted(range(value.ndim), key=lambda side: -strides[side]))
-        stored = stored.permute(order)
+    order = _order(value)
+    stored = value.detach().permute(order) if order else value.detach()
     kept = FloatForm(stored) if coder else stored
     return _Held(layer, tensor, kept, is_parameter, coder, id(value), order)
+
+
+def _order(value: Tensor) -> tuple[int, ...]:
+    """Return the order of dimensions in which a tensor's elements lie, empty for the usual one.
+
+    It is kept, because a network's outputs differ in their last bit with it.
+    """
+    strides = value.stride()
+    if strides == torch.empty(value.shape, device="meta").stride():
+        return ()
+    return tuple(
+        sorted(range(value.ndim), key=lambda side: (-strides[side], value.shape[side] == 1))
+    )
 
 
 def _stored_once(tensors: Iterator[_Held]) -> list[_Stored]:
