@@ -110,6 +110,12 @@ class Network:
         module = copy.deepcopy(self.module)
         return replace(self, module=module, parts=dict(self.parts))
 
+    def shell(self) -> "Network":
+        """Return a copy with modules of its own, to hook, and the tensors of this one."""
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        module = copy.deepcopy(self.module, {id(tensor): tensor for tensor in tensors})
+        return replace(self, module=module, parts=dict(self.parts))
+
     def skeleton(self) -> "Network":
         """Return a copy on the meta device: every shape, no numbers, next to no memory."""
         tensors = [*self.module.parameters(), *self.module.buffers(), *self.example]

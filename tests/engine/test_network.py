@@ -210,3 +210,15 @@ def test_that_a_skeleton_has_every_shape_and_no_numbers() -> None:
     assert all(value.is_meta for value in skeleton.module.parameters())
     assert not any(value.is_meta for value in network.module.parameters())
     assert skeleton.outputs(*skeleton.example)[0].shape == (1, 10)
+
+
+def test_that_a_shell_shares_tensors_but_no_hooks_with_its_network() -> None:
+    _, network = captured(Vision, IMAGES)
+    shell = network.shell()
+    heard: list[str] = []
+    shell.layer("head").register_forward_hook(lambda *_: heard.append("head"))
+    network.outputs(*IMAGES)
+    assert heard == []
+    torch.testing.assert_close(shell.outputs(*IMAGES), network.outputs(*IMAGES), rtol=0, atol=0)
+    assert heard == ["head"]
+    assert shell.layer("head").weight is network.layer("head").weight

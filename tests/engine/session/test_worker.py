@@ -24,6 +24,8 @@ from featherweight.engine.events import (
     Event,
     Failed,
     JobStarted,
+    LatencyMeasured,
+    MeasureLatency,
     Opened,
     OpenNetwork,
     Point,
@@ -123,6 +125,19 @@ def test_that_questions_are_answered_while_a_job_runs(engine: Engine, small_file
     engine.ask(Cancel(id=6, job=3))
     assert engine.until(Cancelled, 3).step > 0
     assert any(isinstance(event, JobStarted) for event in engine.heard)
+
+
+def test_that_a_prediction_beside_a_latency_measurement_disturbs_neither(
+    engine: Engine, small_files: Path
+) -> None:
+    opened(engine, small_files)
+    recipe = read_recipe(small_files / "recipe.yaml")
+    engine.ask(MeasureLatency(id=3))
+    for identity in range(4, 24):
+        engine.ask(Predict(id=identity, recipe=recipe))
+    engine.until(Predicted, 23)
+    engine.ask(MeasureLatency(id=24))
+    assert set(engine.until(LatencyMeasured, 24).layers) == {"conv1", "norm1", "conv2", "fc"}
 
 
 def test_that_a_job_killed_in_training_goes_on_in_the_next_process(
