@@ -70,4 +70,10 @@ def text_files(root: Path) -> list[Path]:
     files = [path for path in root.iterdir() if path.is_file()]
     for folder in FOLDERS:
         files += [path for path in (root / folder).rglob("*") if path.is_file()]
-    return [path for path in files if path.suffix in TEXT and "__pycache__" not in path.parts]
+    return [path for path in files if path.suffix in TEXT and not is_cache(path, root)]
+
+
+def is_cache(path: Path, root: Path) -> bool:
+    """Say whether a file lies where tools keep what they may lose."""
+    folders = path.relative_to(root).parts[:-1]
+    return any(folder.startswith((".", "__")) for folder in folders)
