@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from featherweight.engine.inspecting.channel_calls import FunctionCall
-from featherweight.engine.inspecting.channel_flow import tensor_at
+from featherweight.engine.inspecting.channel_flow import FILLED, tensor_at
 from featherweight.engine.inspecting.channel_layers import BatchNorm, Convolution, Transposed
 from featherweight.engine.inspecting.channel_shuffles import Shuffle
 from featherweight.engine.inspecting.coupling import Axis
@@ -28,8 +28,9 @@ def remove_channels(network: Network, plan: Plan) -> None:
         _resize(network.layer(name), shape)
     assert isinstance(network.module, fx.GraphModule)
     _Rewriter(network.graph, plan).rewrite()
+    nodes = {node.name: node for node in network.graph.nodes}
     for shuffle in plan.coupling.shuffles:
-        _select_by_index(network.module, plan, shuffle)
+        _select_by_index(network.module, nodes, plan, shuffle)
     network.module.graph.eliminate_dead_code()
     network.module.recompile()
 
@@ -69,11 +70,16 @@ def _resize(layer: nn.Module, shape: LayerShape) -> None:
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = shape.outputs
     elif isinstance(layer, nn.RNNBase):
-        layer.input_size = shape.inputs
+        layer.input_size, layer.hidden_size = shape.inputs, shape.outputs
 
 
-def _select_by_index(module: fx.GraphModule, plan: Plan, shuffle: Shuffle) -> None:
-    """Put one selection of the channels left in the place of a shuffle that loses some."""
+def _select_by_index(
+    module: fx.GraphModule, nodes: dict[str, fx.Node], plan: Plan, shuffle: Shuffle
+) -> None:
+    """Put one selection of the channels left in the place of a shuffle that loses some.
+
+    `nodes` are by the names that they had before; the selection takes its shuffle's place in it.
+    """
     axis = plan.coupling.activations.get((shuffle.start, 0))
     if axis is None or axis.dimension != shuffle.dimension:
         return
@@ -81,7 +87,6 @@ def _select_by_index(module: fx.GraphModule, plan: Plan, shuffle: Shuffle) -> No
     if stays.all():
         return
     order = (np.cumsum(stays) - 1)[shuffle.order[stays[shuffle.order]]]
-    nodes = {node.name: node for node in module.graph.nodes}
     start, end = nodes[shuffle.start], nodes[shuffle.end]
     name = _free_name(module, f"{shuffle.end}_order")
     device = next(module.parameters()).device
@@ -91,6 +96,7 @@ def _select_by_index(module: fx.GraphModule, plan: Plan, shuffle: Shuffle) -> No
         select = torch.ops.aten.index_select.default
         made = module.graph.call_function(select, (start, shuffle.dimension, index))
     made.meta.update(end.meta)
+    nodes[shuffle.end] = made
     end.replace_all_uses_with(made)
     unused = [node for node in end.all_input_nodes if node.op == "get_attr"]
     module.graph.erase_node(end)
@@ -116,6 +122,7 @@ class _Rewriter:
             **dict.fromkeys(("view", "_unsafe_view", "reshape"), self._resize_result),
             **dict.fromkeys(("expand", "broadcast_to"), self._resize_result),
             **dict.fromkeys(("split", "split_with_sizes", "chunk"), self._resize_parts),
+            **dict.fromkeys(FILLED, self._resize_filled),
             "narrow": self._move_narrow,
             "scaled_dot_product_attention": self._keep_scale,
             "select": self._move_index,
@@ -149,6 +156,11 @@ class _Rewriter:
         sizes = call.node.args[1]
         if axis and isinstance(sizes, list | tuple):
             call.node.update_arg(1, self._resized(sizes, axis, axis.dimension))
+
+    def _resize_filled(self, call: FunctionCall) -> None:
+        axis = self._axis(call.node)
+        if axis:
+            _set(call, "size", self._resized(call.arguments["size"], axis, axis.dimension))
 
     def _resize_unflattened(self, call: FunctionCall) -> None:
         axis = self._axis(call.node)

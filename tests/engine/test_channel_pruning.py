@@ -198,7 +198,7 @@ class Block(nn.Module):
         super().__init__()
         self.kind = kind
         self.outputs = {"add": inputs, "gate": inputs, "cat": inputs + width}.get(kind, width)
-        if kind in {"shuffle", "depthwise"}:
+        if kind in {"swap", "shuffle", "depthwise"}:
             self.outputs = inputs
         groups = {"depthwise": inputs, "groups": 2}.get(kind, 1)
         wide = width if kind in {"cat", "plain", "groups"} else self.outputs
@@ -213,12 +213,15 @@ class Block(nn.Module):
             return torch.cat([made, x], 1)
         if self.kind == "gate":
             return x * torch.sigmoid(made.mean((2, 3), keepdim=True))
-        if self.kind == "shuffle":
+        if self.kind == "swap":
             return torch.cat([part + 0.5 for part in reversed(made.chunk(2, 1))], 1)
+        if self.kind == "shuffle":
+            split = made.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+            return torch.channel_shuffle(split, 2)
         return made
 
 
-KINDS = st.sampled_from(["plain", "add", "cat", "gate", "depthwise", "groups", "shuffle"])
+KINDS = st.sampled_from(["plain", "add", "cat", "gate", "depthwise", "groups", "swap", "shuffle"])
 BLOCKS = st.lists(st.tuples(KINDS, st.sampled_from([4, 6, 8])), min_size=2, max_size=6)
 SETTINGS = st.builds(
     ChannelPruning,
