@@ -1,6 +1,8 @@
 """Coded archives: the file is as large as its ledger says and opens to the same outputs."""
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -228,6 +230,22 @@ def test_that_plain_layers_open_plain_and_compressed_ones_in_their_small_form(
     assert again.origin.path == str(path)
     assert again.dynamic_batch
     assert outputs(again, torch.randn(5, 1, 8, 8))[0].shape == (5, 5)
+
+
+def test_that_a_process_that_has_loaded_no_method_yet_opens_every_form(tmp_path: Path) -> None:
+    path = tmp_path / "network.fwz"
+    network = compressed("linear", Magnitude(sparsity=0.5), Codebook())
+    write_archive(network, everywhere(network, Ans()), path)
+    program = (
+        "import sys; from featherweight.engine.events import Source; "
+        "from featherweight.engine.reading.archive import read; "
+        "print([form.kind for _, layer in read(Source(path=sys.argv[1])).layers()"
+        " for form in layer.held().values()])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.strip() == "['codebook', 'codebook']", ran.stderr
 
 
 def test_that_an_opened_archive_trains_on_and_is_written_anew(tmp_path: Path) -> None:
