@@ -75,5 +75,5 @@ def text_files(root: Path) -> list[Path]:
 
 def is_cache(path: Path, root: Path) -> bool:
     """Say whether a file lies where tools keep what they may lose."""
-    folders = path.relative_to(root).parts[:-1]
+    folders = path.relative_to(root).parts[1:-1]
     return any(folder.startswith((".", "__")) for folder in folders)
