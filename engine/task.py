@@ -290,6 +290,10 @@ def _example_outputs(network: Network) -> Outputs:
 
 
 def labels_in(output: Tensor) -> Tensor:
+    """Return the labels in an output: the largest of the classes of (N, C), (N, T, C), (N, C, …).
+
+    An output of one dimension is returned as it is.
+    """
     return output.argmax(_class_axis(output)) if output.ndim >= 2 else output
 
 

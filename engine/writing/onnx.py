@@ -1,7 +1,7 @@
 """Write a network as ONNX: small weights, a free batch, and only after it proved to be the same."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,25 +23,32 @@ from featherweight.engine.weight_forms import StoredForm
 from featherweight.engine.writing.batch_norm_folding import folded
 from featherweight.engine.writing.files import write_file
 from featherweight.engine.writing.onnx_activations import integer_nodes, quantize_activations
-from featherweight.engine.writing.onnx_checks import Session, compared, race, shares
+from featherweight.engine.writing.onnx_checks import (
+    Runtime,
+    compared,
+    race,
+    samples_to_compare,
+    shares,
+)
 from featherweight.engine.writing.onnx_export import Exported, export
 from featherweight.engine.writing.onnx_weights import multiply_out, needed_opset, put_weights
 
 TOLERANCE = 1e-3
 LEAST_AGREEMENT, LARGEST_ERROR = 98.0, 0.05
-CALIBRATION_SAMPLES, CALIBRATION_BATCH = 512, 64
-STEPS = 5
+LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_ELEMENTS = 32, 512, 2**24
+CALIBRATION_BATCH, BATCH_ELEMENTS = 64, 2**20
+STEPS = 6
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Candidate:
-    """A model that may be written, with its session and how it compares with torch."""
+    """A model that may be written, in ONNX Runtime, and how it compares with torch."""
 
     model: onnx.ModelProto
     content: bytes
-    session: Session
-    checks: dict[str, Figure]
+    runtime: Runtime
     integer_layers: int = 0
+    checks: dict[str, Figure] = field(default_factory=dict)
 
 
 def write_onnx(
@@ -55,15 +62,15 @@ def write_onnx(
     Raises UserError, with nothing written, where the network cannot be exported or differs.
     """
     job.begin(STEPS)
-    compare_on = task or read_task(TaskSource(kind="fidelity"), source or network)
     prepared = folded(network)
     exported = export(prepared, needed_opset(prepared))
     put_weights(exported.model, exported.forms)
     job.advance("Drawing the graph")
-    judge = partial(_candidate, network, compare_on, exported, job.check)
-    exact = _exact(exported, judge)
-    calibrated = task if task and task.source.data else None
-    whole = _in_integers(exported, calibrated, judge)
+    exact = _exact(exported)
+    whole = _in_integers(exported, task, job.check) if task and task.source.data else None
+    job.advance("Making the weights small")
+    compare_on = task or read_task(TaskSource(kind="fidelity"), source or network)
+    _compare(network, compare_on, [exact, whole] if whole else [exact], job.check)
     job.advance("Comparing with torch")
     before = _plain(source) if source else None
     job.advance("Drawing the original's graph")
@@ -75,81 +82,85 @@ def write_onnx(
     job.advance("Timing in ONNX Runtime")
     write_file(path, chosen.content)
     job.advance("Writing the file")
+    compared_on = f"Compared with torch on {samples_to_compare(compare_on)} samples."
     return Export(
         path=str(path),
         format="onnx",
         checks=checks,
         shares=shares(chosen.model, len(chosen.content), prepared),
-        notes=(*exported.notes, *_form_notes(exported.forms, chosen), *notes),
+        notes=(*exported.notes, *_form_notes(exported.forms, chosen), compared_on, *notes),
     )
 
 
-def _exact(exported: Exported, judge: Callable[..., _Candidate]) -> _Candidate:
+def _exact(exported: Exported) -> _Candidate:
     """Return the model whose weights are unpacked to the very floats that torch computes with."""
     model = _copy(exported.model)
     multiply_out(model, set())
-    made = judge(model)
-    error = made.checks["relative_error"].value
-    if not error <= TOLERANCE:
-        raise UserError(
-            f"The ONNX file would differ from the network: largest relative error {error:.2g}.",
-            "Nothing was written. Export it as .pt2 instead.",
-        )
-    return made
+    return _candidate(model, exported.inputs)
 
 
-def _in_integers(
-    exported: Exported, task: Task | None, judge: Callable[..., _Candidate]
-) -> _Candidate | None:
-    """Return the model that computes its 8-bit layers in integers, if it has any and data."""
-    if task is None or not integer_nodes(exported.model):
+def _in_integers(exported: Exported, task: Task, check: Callable[[], None]) -> _Candidate | None:
+    """Return the model that computes its 8-bit layers in integers, if it has any."""
+    if not integer_nodes(exported.model):
         return None
     model = _copy(exported.model)
-    kept = quantize_activations(model, _calibration(task, exported.inputs))
+    kept = quantize_activations(model, _calibration(task, exported.inputs, check))
     multiply_out(model, kept)
-    return judge(model, len(kept)) if kept else None
+    return _candidate(model, exported.inputs, len(kept)) if kept else None
 
 
 def _calibration(
-    task: Task, names: tuple[str, ...]
+    task: Task, names: tuple[str, ...], check: Callable[[], None]
 ) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
-    count = min(CALIBRATION_SAMPLES, len(task.recovery))
-    size = task.fixed_batch or CALIBRATION_BATCH
+    elements = max(1, sum(tensor[:1].numel() for tensor in task.reference.example))
+    wanted = max(LEAST_CALIBRATION, min(MOST_CALIBRATION, CALIBRATION_ELEMENTS // elements))
+    size = task.fixed_batch or max(1, min(CALIBRATION_BATCH, BATCH_ELEMENTS // elements))
+    count = min(wanted, len(task.recovery))
     for start in range(0, max(count - size + 1, 1), size):
+        check()
         inputs, _ = task.recovery.batch(range(start, min(start + size, count)))
         yield {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
 
 
 def _candidate(
-    network: Network,
-    task: Task,
-    exported: Exported,
-    check: Callable[[], None],
-    model: onnx.ModelProto,
-    integer_layers: int = 0,
+    model: onnx.ModelProto, inputs: tuple[str, ...], integer_layers: int = 0
 ) -> _Candidate:
     content = _content(model)
-    session = Session(content, exported.inputs)
+    return _Candidate(model, content, Runtime(content, inputs), integer_layers)
+
+
+def _compare(
+    network: Network, task: Task, candidates: list[_Candidate], check: Callable[[], None]
+) -> None:
+    """Compare with torch. Raises UserError where the first, which should be exact, is not."""
+    runs = [candidate.runtime.run for candidate in candidates]
     with evaluating(network) as expected:
-        checks = compared(task, expected, session.run, check)
-    return _Candidate(model, content, session, checks, integer_layers)
+        figures = compared(task, expected, runs, check)
+    for candidate, checks in zip(candidates, figures, strict=True):
+        candidate.checks = checks
+    error = candidates[0].checks["relative_error"].value
+    if not error <= TOLERANCE:
+        raise UserError(
+            f"The ONNX file would differ from the network: largest relative error {error:.2g}.",
+            "Nothing was written. Export it as .pt2 instead.",
+        )
 
 
-def _plain(source: Network) -> Session:
+def _plain(source: Network) -> Runtime:
     """Return the uncompressed network in ONNX Runtime."""
     exported = export(source, needed_opset(source))
-    return Session(_content(exported.model), exported.inputs)
+    return Runtime(_content(exported.model), exported.inputs)
 
 
 def _fastest(
     exact: _Candidate,
     whole: _Candidate | None,
-    before: Session | None,
+    before: Runtime | None,
     network: Network,
     check: Callable[[], None],
 ) -> tuple[_Candidate, dict[str, Figure], list[str]]:
     """Time the candidates and the original by turns; return the one to write, figures, notes."""
-    runners = {"exact": exact.session, "whole": whole and whole.session, "before": before}
+    runners = {"exact": exact.runtime, "whole": whole and whole.runtime, "before": before}
     runs = {name: partial(one.run, *network.example) for name, one in runners.items() if one}
     taken = race(runs, check)
     chosen, name, notes = exact, "exact", []

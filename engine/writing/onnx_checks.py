@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,7 +23,8 @@ from featherweight.engine.writing.onnx_export import ROOT
 
 WARM_UP, ROUNDS, MOST_ROUNDS = 5, 30, 200
 SECONDS = 2.0
-SAMPLES = 2000
+MOST_SAMPLES, LEAST_SAMPLES = 2000, 64
+ELEMENTS = 2**26
 GRAPH = "(graph)"
 RUNTIME_ERRORS = (
     onnxruntime_pybind11_state.Fail,
@@ -34,7 +35,7 @@ RUNTIME_ERRORS = (
 )
 
 
-class Session:
+class Runtime:
     """A model in ONNX Runtime on the CPU, with as many threads as torch uses."""
 
     def __init__(self, content: bytes, names: tuple[str, ...]) -> None:
@@ -73,28 +74,54 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-def compared(task: Task, expected: Run, found: Run, check: Callable[[], None]) -> dict[str, Figure]:
-    """Compare outputs on up to 2,000 samples to measure on.
+def samples_to_compare(task: Task) -> int:
+    """Return on how many samples outputs are compared: up to 2,000, fewer where they are large."""
+    elements = sum(tensor[:1].numel() for tensor in task.reference.example)
+    wanted = max(LEAST_SAMPLES, min(MOST_SAMPLES, ELEMENTS // max(elements, 1)))
+    return min(wanted, len(task.measure))
 
-    `relative_error` is the largest difference over the largest output; `label_agreement`, where
-    outputs have classes, is in %.
-    """
-    error = largest = 0.0
-    same = count = 0
-    for inputs in task.measured_inputs(SAMPLES):
-        check()
-        wanted, given = task.outputs_of(expected, inputs), task.outputs_of(found, inputs)
+
+class Comparison:
+    """How far outputs are from those that they should be, summed over batches."""
+
+    def __init__(self) -> None:
+        self.error = self.largest = 0.0
+        self.same = self.count = 0
+
+    def add(self, wanted: Outputs, given: Outputs, has_labels: bool) -> None:
+        """Take the outputs of one batch."""
         for exact, output in zip(wanted, given, strict=True):
             difference = (output.double() - exact.double()).abs().max()
-            error = max(error, float(difference.nan_to_num(nan=np.inf)))
-            largest = max(largest, float(exact.double().abs().max()))
-        if task.has_labels:
+            self.error = max(self.error, float(difference.nan_to_num(nan=np.inf)))
+            self.largest = max(self.largest, float(exact.double().abs().max()))
+        if has_labels:
             equal = labels_in(wanted[0]) == labels_in(given[0])
-            same, count = same + int(equal.sum()), count + equal.numel()
-    figures = {"relative_error": Figure(error / (largest or 1.0), "", "measured")}
-    if count:
-        figures["label_agreement"] = Figure(100 * same / count, "%", "measured")
-    return figures
+            self.same += int(equal.sum())
+            self.count += equal.numel()
+
+    def figures(self) -> dict[str, Figure]:
+        """Return `relative_error`, the largest over the largest output, and `label_agreement`.
+
+        The agreement is in %, and only there where outputs have classes.
+        """
+        figures = {"relative_error": Figure(self.error / (self.largest or 1.0), "", "measured")}
+        if self.count:
+            agreement = 100 * self.same / self.count
+            figures["label_agreement"] = Figure(agreement, "%", "measured")
+        return figures
+
+
+def compared(
+    task: Task, expected: Run, found: Sequence[Run], check: Callable[[], None]
+) -> list[dict[str, Figure]]:
+    """Compare each of `found` with what is expected, on samples to measure on."""
+    comparisons = [Comparison() for _ in found]
+    for inputs in task.measured_inputs(samples_to_compare(task)):
+        check()
+        wanted = task.outputs_of(expected, inputs)
+        for comparison, run in zip(comparisons, found, strict=True):
+            comparison.add(wanted, task.outputs_of(run, inputs), task.has_labels)
+    return [comparison.figures() for comparison in comparisons]
 
 
 def race(runs: Mapping[str, Callable[[], object]], check: Callable[[], None]) -> dict[str, Figure]:
