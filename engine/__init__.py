@@ -1,12 +1,19 @@
 """Everything about networks, in PyTorch and without Qt: library, command line, engine process.
 
-The map, in the order in which data flows (each line may import only from the lines above it):
+The map, in the order in which data flows (each line may import only from the lines above it, which
+a contract in pyproject.toml checks):
 
-- `errors`, `figures`, `options`, `layer`, `recipe`, `ledger`, `results`, `events`: plain data.
-- `network`, `lifting`, `weight_forms`: a network as a graph of real layers, and how a weight is
-  held.
-- `task`: data, metric and loss.
+- `errors`, `figures`, `options`, `ranks`, `layer`, `recipe`, `ledger`, `results`, `events`: plain
+  data that loads in milliseconds and is all that the window sees.
+- `jobs`: what a long computation tells while it runs, and how it learns that it should stop.
+- `network`, `lifting`, `layer_building`: a network as a graph of real layers.
+- `weight_forms`, `functional_layers`, `bit_packing`: how a weight is held, trained and stored.
+- `graph_form`, `graph_values`, `operators`, `archive_layout`: a graph and its weights as bytes.
+- `task`, `datasets`: data, metric and loss.
 - `reading`, `inspecting`, `methods`, `writing`: one file per format, per thing, per method.
-- `recovering`, `compression`: training that gives accuracy back; a recipe run from start to end.
-- `session`: the one façade. `worker` and `command_line` are two ways to drive it.
+- `applicability`, `channel_removal`: which method can take which layer, and channels cut out.
+- `recovering`, `compression`, `archive_export`: training that gives accuracy back; a recipe run
+  from start to end; its outcome to take away.
+- `prediction`: what a recipe would give, without running it.
+- `session`: the one façade. `worker` and `command_line` (with `terminal`) are two ways to drive it.
 """

@@ -133,3 +133,14 @@ def test_that_every_link_within_the_documents_leads_to_a_file(root: Path) -> Non
         if "://" not in target and not (root / target).exists()
     ]
     assert broken == []
+
+
+@pytest.mark.parametrize("name", ["engine", "gui"])
+def test_that_the_map_of_a_package_names_each_of_its_parts(
+    root: Path, trees: dict[str, ast.Module], name: str
+) -> None:
+    parts = {path.stem for path in (root / name).glob("*.py")} - {"__init__"}
+    parts |= {path.parent.name for path in (root / name).glob("*/__init__.py")}
+    named = set(re.findall(r"`(\w+)`", ast.get_docstring(trees[f"{name}/__init__.py"]) or ""))
+    assert parts - named == set()
+    assert named - parts == set()
