@@ -59,7 +59,7 @@ def refused(path: Path, data: bytes) -> UserError:
 
 
 unhurried = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
 )
 
 
