@@ -36,7 +36,7 @@ def tucker_ranks(keep: float, outputs: int, inputs: int, taps: int) -> tuple[int
 
 def tucker_keep(out_rank: int, outputs: int, inputs: int, taps: int) -> float:
     """Return the share at which `tucker_ranks` gives the outputs a rank."""
-    in_rank = min(max(out_rank * (inputs / outputs) ** 0.5, 1), inputs)
+    in_rank: float = min(max(out_rank * (inputs / outputs) ** 0.5, 1), inputs)
     held = inputs * in_rank + taps * in_rank * out_rank + outputs * out_rank
     return held / (taps * inputs * outputs)
 

@@ -50,8 +50,8 @@ def main() -> None:
         recovery_labels=labels[held_out].numpy().astype(np.uint8),
         measure_images=test_images[:MEASURE].numpy(),
         measure_labels=test_labels[:MEASURE].numpy().astype(np.uint8),
-        mean=np.float32([MEAN]),
-        deviation=np.float32([DEVIATION]),
+        mean=np.array([MEAN], np.float32),
+        deviation=np.array([DEVIATION], np.float32),
     )
 
 
