@@ -24,6 +24,7 @@ class Call:
 
     def __init__(self, node: fx.Node, named: Callable[[Any], str | None]) -> None:
         schema = node.target._schema  # type: ignore[union-attr]  # every aten overload has one
+        self.target = str(node.target)
         self.path, self.owner = module_path(node)
         self.named = named
         self._values = dict(node.kwargs)
@@ -251,6 +252,8 @@ def _recurrent(call: Call) -> LayerBuilder | None:
     state = call["hx"]
     gates = call["params"][0].meta["val"].shape[0] // hidden
     kind: type[nn.Module] = {4: nn.LSTM, 3: nn.GRU, 1: nn.RNN}[gates]
+    if call.target == "aten.rnn_relu.input":
+        options["nonlinearity"] = "relu"
     if kind is nn.LSTM and state[0].meta["val"].shape[-1] != hidden:
         options["proj_size"] = state[0].meta["val"].shape[-1]
     expected = set(_recurrent_names(kind, options))

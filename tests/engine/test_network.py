@@ -122,6 +122,23 @@ def test_that_a_captured_network_gives_the_module_outputs_at_any_batch(
             torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_that_a_plain_recurrent_layer_keeps_its_nonlinearity(nonlinearity: str) -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.RNN(4, 6, nonlinearity=nonlinearity, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.rnn(x)[0]
+            return result
+
+    x = torch.randn(2, 3, 4)
+    module, network = captured(Plain, (x,))
+    torch.testing.assert_close(network.outputs(x)[0], module(x), rtol=0, atol=0)
+    assert network.layer("rnn").nonlinearity == nonlinearity
+
+
 @pytest.mark.parametrize(
     ("kind", "example", "layers"),
     [
