@@ -34,12 +34,29 @@ class Layer(Struct, frozen=True, kw_only=True):
     share: float | None = None
 
 
+class GraphNode(Struct, frozen=True, kw_only=True):
+    """A call of a layer, or an operation that joins or reshapes what flows between layers.
+
+    `name` is unique; the first call of a layer has the layer's own. `path` is the module that the
+    node lies in, empty for the network itself. `layer` names the row of the table that computes it,
+    empty where none does. `then` lists the element-wise functions applied to its result.
+    """
+
+    name: str
+    kind: str
+    path: str = ""
+    layer: str = ""
+    then: tuple[str, ...] = ()
+
+
 class NetworkSummary(Struct, frozen=True, kw_only=True):
     """A whole network as plain data.
 
     `uncounted` lists the operations whose MACs are not in `macs`, in words; `graph_lock` is the
     reason why the network could not be captured as a graph (then only methods that replace one
     layer apply), empty where it could. `notes` are sentences the reader wants to pass on.
+    `nodes`, in an order in which they can be computed, and `edges` between their names are the
+    graph as a person would draw it; empty where there is none.
     """
 
     path: str
@@ -53,6 +70,8 @@ class NetworkSummary(Struct, frozen=True, kw_only=True):
     uncounted: tuple[str, ...] = ()
     graph_lock: str = ""
     notes: tuple[str, ...] = ()
+    nodes: tuple[GraphNode, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
 
 
 class Histogram(Struct, frozen=True):

@@ -20,6 +20,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.events import ExportFormat, Source, TaskSource, TaskSummary
 from featherweight.engine.figures import Figure
 from featherweight.engine.inspecting.coupling import Coupling, analyse
+from featherweight.engine.inspecting.graph_outline import outline
 from featherweight.engine.inspecting.latency import LatencyReport, measure
 from featherweight.engine.inspecting.statistics import details
 from featherweight.engine.inspecting.survey import FUNCTIONS_LOCK, survey
@@ -174,7 +175,9 @@ class _Open:
         self.predictor = Predictor(network, self.coupling)
         self.task: Task | None = None
         self.quality: dict[str, Figure] = {}
-        self.summary = _with_coupling(survey(network), network, self.coupling)
+        summary = _with_coupling(survey(network), network, self.coupling)
+        nodes, edges = outline(network, {layer.name for layer in summary.layers})
+        self.summary = msgspec.structs.replace(summary, nodes=nodes, edges=edges)
         self._fingerprint = ""
 
     def chosen(self, recipe: Recipe) -> dict[str, Chosen]:
