@@ -89,7 +89,7 @@ def bits(stored: float) -> str:
 
 def milliseconds(value: float) -> str:
     """Return a latency given in milliseconds."""
-    if value and value < 0.1:
+    if value and value < 0.9995:
         return f"{value * 1000:.0f} µs"
     return f"{value / 1000:.2f} s" if value >= 1000 else f"{_digits(value)} ms"
 

@@ -249,7 +249,7 @@ class ExportDialog(QDialog):
         self.pages.setCurrentWidget(self.summary)
         self.export_button.hide()
         self.close_button.setText("Close")
-        self.resize(max(self.width(), 560), 620)
+        self.resize(max(self.width(), 600), 700)
 
 
 def _stem(document: Document, archive: str) -> str:

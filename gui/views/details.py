@@ -21,7 +21,7 @@ from featherweight.gui.widgets.text import label
 
 KEEP = "keep"
 MOST = 0.9
-HISTOGRAM_HEIGHT, SPECTRUM_HEIGHT = 104, 150
+HISTOGRAM_HEIGHT, SPECTRUM_HEIGHT = 88, 128
 
 
 class DetailsView(QWidget):
@@ -195,10 +195,11 @@ class DetailsView(QWidget):
 
     def _show_details(self, details: LayerDetails) -> None:
         self.weights.setVisible(True)
-        self.statistics.setText(
+        numbers = (
             f"{details.mean:.4f} ± {details.deviation:.4f}, from {details.minimum:.3f} to"
-            f" {details.maximum:.3f}, {wording.percent(details.zeros)} zeros"
-        )
+            f" {details.maximum:.3f}"
+        ).replace("-", wording.MINUS)
+        self.statistics.setText(f"{numbers}, {wording.percent(details.zeros)} zeros")
         self.histogram.show_counts(details.histogram.edges, details.histogram.counts)
         self.spectrum_section.setVisible(bool(details.spectrum))
         if details.spectrum:

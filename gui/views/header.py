@@ -161,6 +161,8 @@ def _button(action: QAction, name: str, role: str) -> QPushButton:
     button.setObjectName(name)
     button.setAccessibleName(action.statusTip())
     button.setProperty("role", role)
+    # A click that disables the button would hand the keyboard on to whatever comes next.
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     button.setEnabled(action.isEnabled())
     button.clicked.connect(action.trigger)
     action.enabledChanged.connect(button.setEnabled)

@@ -173,6 +173,7 @@ class JobView(QWidget):
 
     def _result(self) -> Result | None:
         job, results = self._document.job, self._document.results
-        if job is None or job.state != "done" or job.kind != "compress" or not results:
+        running = job is not None and job.kind == "compress" and job.state != "done"
+        if running or not results:
             return None
         return results[-1]

@@ -271,6 +271,8 @@ def test_that_a_change_has_the_sign_of_its_direction(before: float, after: float
         ("top1", Figure(91.255, "%", "measured"), "91.25 %"),
         ("bytes", Figure(1_310_220, "B", "measured"), "1.31 MB"),
         ("latency", Figure(0.02, "ms", "measured"), "20 µs"),
+        ("latency", Figure(0.138, "ms", "measured"), "138 µs"),
+        ("latency", Figure(0.9996, "ms", "measured"), "1.00 ms"),
         ("speedup", Figure(1.834, "×", "measured"), "1.83×"),
         ("macs", Figure(4.089e9, "MACs", "measured"), "4.09 G"),
         ("relative_error", Figure(3.1e-7, "", "measured"), "3.1e-07"),

@@ -63,7 +63,7 @@ def test_that_details_of_the_shown_layer_fill_the_charts(
     assert not view.weights.isVisible()
     opened.receive(Described(details=details("classifier")))
     assert view.weights.isVisible()
-    assert view.statistics.text() == "0.0100 ± 0.2000, from -0.500 to 0.750, 25.0 % zeros"
+    assert view.statistics.text() == "0.0100 ± 0.2000, from \u22120.500 to 0.750, 25.0 % zeros"
     assert "Rank 2 of 3 would keep 90 % of the energy" in view.rank_text.text()
 
 

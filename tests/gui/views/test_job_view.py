@@ -120,11 +120,11 @@ def test_that_cancelling_leads_to_a_resume_that_goes_on(view: JobView, ready: Do
     assert view.loss.count("loss") == 22
 
 
-def test_that_a_failed_run_offers_to_go_on(view: JobView, ready: Document) -> None:
+def test_that_a_failed_run_is_not_offered_to_go_on(view: JobView, ready: Document) -> None:
     request = start(ready)
     ready.receive(Failed(id=request, message="The disk is full."))
     assert view.title.text() == "Failed: Run 1"
-    assert view.resume_button.isVisible()
+    assert not view.resume_button.isVisible()
     assert not view.cancel_button.isVisible()
 
 
@@ -142,7 +142,7 @@ def test_that_the_size_is_estimated_first_and_measured_at_the_end(
     assert view.bar.value() == view.bar.maximum()
 
 
-def test_that_an_export_leaves_the_charts_of_the_run(
+def test_that_an_export_leaves_the_charts_and_the_size_of_the_run(
     view: JobView, ready: Document, tmp_path: Path
 ) -> None:
     request = start(ready)
@@ -156,3 +156,5 @@ def test_that_an_export_leaves_the_charts_of_the_run(
         Exported(id=ready.job.request, export=Export(path="", format="onnx", checks={}, shares=()))
     )
     assert view.title.text() == "Done: net.onnx"
+    assert view.sizes.after.text() == "After  500 B"
+    assert view.sizes.badge.basis == "measured"
