@@ -233,13 +233,24 @@ def _dropout(call: Call) -> LayerBuilder:
     return LayerBuilder(nn.Dropout, name, {"p": call["p"]}, {}, (call["input"],))
 
 
-@_builds("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
+# The kind of layer and how many gates it has.
+_RECURRENT: dict[str, tuple[type[nn.Module], int]] = {
+    "aten.lstm.input": (nn.LSTM, 4),
+    "aten.gru.input": (nn.GRU, 3),
+    "aten.rnn_tanh.input": (nn.RNN, 1),
+    "aten.rnn_relu.input": (nn.RNN, 1),
+}
+
+
+@_builds(*_RECURRENT)
 def _recurrent(call: Call) -> LayerBuilder | None:
     names = [call.named(value) for value in call["params"]]
     if None in names:
         return None
     tensors = {str(name).rpartition(".")[2]: str(name) for name in names}
-    hidden = call["params"][1].meta["val"].shape[1]
+    kind, gates = _RECURRENT[call.target]
+    rows = call["params"][0].meta["val"].shape[0]
+    hidden, given = rows // gates, call["params"][1].meta["val"].shape[1]
     options: dict[str, Any] = {
         "input_size": call["params"][0].meta["val"].shape[1],
         "hidden_size": hidden,
@@ -250,12 +261,10 @@ def _recurrent(call: Call) -> LayerBuilder | None:
         "bidirectional": call["bidirectional"],
     }
     state = call["hx"]
-    gates = call["params"][0].meta["val"].shape[0] // hidden
-    kind: type[nn.Module] = {4: nn.LSTM, 3: nn.GRU, 1: nn.RNN}[gates]
     if call.target == "aten.rnn_relu.input":
         options["nonlinearity"] = "relu"
-    if kind is nn.LSTM and state[0].meta["val"].shape[-1] != hidden:
-        options["proj_size"] = state[0].meta["val"].shape[-1]
+    if given != hidden:
+        options["proj_size"] = given
     expected = set(_recurrent_names(kind, options))
     if set(tensors) != expected:
         return None

@@ -5,6 +5,7 @@ parameter as its weight becomes a call of an `nn` layer under the parameter's do
 a layer can be named, replaced, trained and exported. What consumes no parameter stays as it was.
 """
 
+import operator
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch.export.graph_signature import InputKind, OutputKind
 from featherweight.engine.layer_building import LayerBuilder, builder_of, module_path
 
 ASSERTIONS = ("_assert_", "sym_constrain_range")
+# How a program reads a constant. The older ONNX exporter does not know it.
+COPY = "aten.lift_fresh_copy.default"
 
 
 class UnliftableError(Exception):
@@ -92,6 +95,12 @@ class _Lifter:
         if any(word in str(node.target) for word in ASSERTIONS):
             self.values[node] = None
             return
+        if str(node.target) == COPY and self._is_untouched(node):
+            self.values[node] = self._value(node.args[0])
+            return
+        if self._takes_a_state(node):
+            self.values[node] = self._state(node)
+            return
         builder = builder_of(node, self._name_of)
         made = self._layer(node, builder) if builder else self._function(node)
         made.meta["path"] = module_path(node)[0]
@@ -109,6 +118,28 @@ class _Lifter:
             place(self.root, name, self._made(builder))
         arguments = self._value(builder.arguments)
         return self.graph.create_node("call_module", name, arguments, name=node.name)
+
+    def _is_untouched(self, node: fx.Node) -> bool:
+        """Say whether nothing changes in place what a node gives, so that it need be no copy."""
+        schemas = [getattr(user.target, "_schema", None) for user in node.users]
+        return not any(schema is None or schema.is_mutable for schema in schemas)
+
+    def _takes_a_state(self, node: fx.Node) -> bool:
+        """Say whether a node takes one of the two states out of what an LSTM gives."""
+        whole = self.values.get(node.args[0]) if isinstance(node.args[0], fx.Node) else None
+        if node.target is not operator.getitem or whole is None or whole.op != "call_module":
+            return False
+        is_lstm = isinstance(self.root.get_submodule(str(whole.target)), nn.LSTM)
+        return is_lstm and node.args[1] in (1, 2)
+
+    def _state(self, node: fx.Node) -> fx.Node:
+        # The layer gives its output and a pair of states, the aten call all three side by side.
+        whole, position = node.args
+        both = self.graph.call_function(operator.getitem, (self._value(whole), 1))
+        both.meta["path"] = module_path(node)[0]
+        taken = self.graph.call_function(operator.getitem, (both, int(str(position)) - 1))
+        taken.meta["path"] = both.meta["path"]
+        return taken
 
     def _made(self, builder: LayerBuilder) -> nn.Module:
         with torch.device("meta"):

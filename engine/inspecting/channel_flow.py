@@ -16,12 +16,18 @@ from featherweight.engine.inspecting.calls import evaluating
 from featherweight.engine.inspecting.channel_calls import FunctionCall, Tracks, tracks_like
 from featherweight.engine.inspecting.channel_functions import function_tracks
 from featherweight.engine.inspecting.channel_ids import IdTensor
-from featherweight.engine.inspecting.channel_layers import LayerCall, LayerFlow, layer_tracks
+from featherweight.engine.inspecting.channel_layers import (
+    RECURRENT,
+    LayerCall,
+    LayerFlow,
+    layer_tracks,
+)
 from featherweight.engine.inspecting.channel_shuffles import Shuffle, find_shuffles
 from featherweight.engine.network import Network
 
 # A raw tensor larger than this is not followed: each of its elements would need an id.
 LARGEST_RAW = 2**20
+FILLED = frozenset({"zeros", "ones", "full", "new_zeros", "new_ones", "new_full"})
 OUTPUT = "its channels are the network's output"
 SHARED = "its weight is also used outside the layer"
 
@@ -70,10 +76,7 @@ class _Follower:
 
     def _followed(self, node: fx.Node, value: Any) -> Tracks:
         if node.op == "call_module":
-            tracks = tuple(
-                self.tracks.get(argument) if isinstance(argument, fx.Node) else None
-                for argument in (*node.args, *node.kwargs.values())
-            )
+            tracks = tuple(self.tracks.get(given) for given in node.all_input_nodes)
             layer = self.module.get_submodule(str(node.target))
             return layer_tracks(self.flow, LayerCall(str(node.target), layer, tracks, value))
         if node.op == "get_attr":
@@ -85,11 +88,27 @@ class _Follower:
             return None
         if node.op == "call_function" and hasattr(node.target, "_schema"):
             call = FunctionCall(node, self.values, self.tracks)
+            if self._starts_a_state(call):
+                ids = self.flow.channels.fresh(call.shape[-1])
+                return IdTensor.along(len(call.shape) - 1, ids, call.shape)
             picked = self._picked(call) if call.name == "index_select" else None
             return picked or function_tracks(self.flow, call)
         if node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem":
             return self._item(node)
         return tracks_like(value, IdTensor.empty)
+
+    def _starts_a_state(self, call: FunctionCall) -> bool:
+        """Say whether a call fills a tensor that only recurrent layers read, as their state."""
+        sizes = call.arguments.get("size")
+        if call.name not in FILLED or not sizes or not isinstance(sizes[-1], int):
+            return False
+        users = call.node.users
+        return bool(users) and all(
+            user.op == "call_module"
+            and isinstance(self.module.get_submodule(str(user.target)), RECURRENT)
+            and user.args[0] is not call.node
+            for user in users
+        )
 
     def _picked(self, call: FunctionCall) -> IdTensor | None:
         """Return ids of channels picked by a constant index, None where it is computed."""

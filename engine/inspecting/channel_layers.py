@@ -13,8 +13,9 @@ from featherweight.engine.inspecting.channel_ids import Constraints, IdTensor, I
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+RECURRENT = nn.LSTM | nn.GRU | nn.RNN
 # Layers that have output channels of their own, which a person can choose to remove.
-PRODUCERS = (Convolution, Transposed, nn.Linear, nn.Embedding)
+PRODUCERS = (Convolution, Transposed, nn.Linear, nn.Embedding, RECURRENT)
 PASSIVE = nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 
 
@@ -69,7 +70,10 @@ class LayerFlow(Constraints):
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer: what comes in, and what came out in a run without numbers."""
+    """One call of a layer: what comes in, and what came out in a run without numbers.
+
+    `tracks` are of all tensors that come in, each once, lists of them laid out.
+    """
 
     name: str
     module: Any
@@ -218,16 +222,49 @@ def _layer_norm(flow: LayerFlow, call: LayerCall) -> Tracks:
 
 
 def _recurrent(flow: LayerFlow, call: LayerCall) -> Tracks:
-    inputs = flow.axis(call.name, call.module, "weight_ih_l0", 1)
-    if call.module.bidirectional:
-        reverse = flow.axis(call.name, call.module, "weight_ih_l0_reverse", 1)
+    module = call.module
+    inputs = flow.axis(call.name, module, "weight_ih_l0", 1)
+    if module.bidirectional:
+        reverse = flow.axis(call.name, module, "weight_ih_l0_reverse", 1)
         flow.channels.unite(inputs, reverse)
-    flow.layers[call.name] = LayerIds(np.zeros(0, dtype=np.int64), inputs)
-    flow.kept[call.name] = "the hidden units of a recurrent layer stay"
+    hidden = _hidden_units(flow, call)
+    flow.layers[call.name] = LayerIds(hidden, inputs)
     if not _enters(flow, call, len(call.main.shape) - 1, inputs):
         flow.channels.lock(call.main.ids, "a recurrent layer mixes its channels")
         flow.channels.lock(inputs, "it works along positions, not along channels")
-    return tracks_like(call.result, IdTensor.empty)
+    if module.proj_size:
+        flow.channels.lock(hidden, "the hidden units of an LSTM with projections stay")
+        return tracks_like(call.result, IdTensor.empty)
+    for state in call.tracks[1:]:
+        if isinstance(state, IdTensor):
+            last = len(state.shape) - 1
+            along = flow.level(state, range(last)).vector(last)
+            flow.join(along, hidden, "its hidden units start from values of fixed size")
+    units = len(hidden)
+
+    def made(shape: tuple[int, ...]) -> IdTensor:
+        return IdTensor.along(len(shape) - 1, np.tile(hidden, shape[-1] // units), shape)
+
+    return tracks_like(call.result, made)
+
+
+def _hidden_units(flow: LayerFlow, call: LayerCall) -> IntArray:
+    """Return the ids of a recurrent layer's hidden units.
+
+    There is one size for all its layers and directions, so unit j is the same in each of them.
+    """
+    module = call.module
+    hidden = flow.channels.fresh(module.hidden_size)
+    for tensor, value in module.named_parameters():
+        kind, _, place = tensor.partition("_l")
+        if kind != "weight_hr":
+            rows = flow.axis(call.name, module, tensor, 0)
+            flow.channels.unite(rows.reshape(-1, len(hidden)), hidden)
+        reads = kind == "weight_hh" or (kind == "weight_ih" and not place.startswith("0"))
+        if value.ndim == 2 and reads and not module.proj_size:
+            columns = flow.axis(call.name, module, tensor, 1)
+            flow.channels.unite(columns.reshape(-1, len(hidden)), hidden)
+    return hidden
 
 
 def _unchanged(_: LayerFlow, call: LayerCall) -> Tracks:
@@ -243,6 +280,6 @@ _RULES: tuple[tuple[Any, Rule], ...] = (
     (nn.GroupNorm, _group_norm),
     (nn.LayerNorm, _layer_norm),
     (nn.PReLU, _prelu),
-    (nn.LSTM | nn.GRU | nn.RNN, _recurrent),
+    (RECURRENT, _recurrent),
     (PASSIVE, _unchanged),
 )

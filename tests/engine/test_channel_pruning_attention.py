@@ -1,4 +1,4 @@
-"""Channels removed from hand-written transformers, recurrent networks and gated units."""
+"""Channels removed from hand-written transformers and gated units."""
 
 from collections.abc import Callable
 
@@ -197,26 +197,6 @@ def test_that_heads_lose_whole_heads_where_their_widths_are_tied(
 
     widths = tuple(pruned.layer(name).out_features for name in ("query", "key", "value"))
     assert widths == left
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_that_a_recurrent_layer_reads_fewer_channels_and_keeps_its_units(
-    kind: type[nn.RNNBase], proven_removal: Proof
-) -> None:
-    class Recurrent(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.tokens, self.inner = nn.Embedding(30, 10), nn.Linear(10, 12)
-            self.memory = kind(12, 8, 2, batch_first=True, bidirectional=True)
-            self.last = nn.Linear(16, 5)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.memory(torch.relu(self.inner(self.tokens(x))))[0][:, -1])
-
-    pruned = proven_removal(Recurrent(), (torch.randint(0, 30, (1, 7)),))
-
-    assert (pruned.layer("memory").input_size, pruned.layer("memory").hidden_size) == (7, 8)
-    assert pruned.layer("tokens").embedding_dim == 6
 
 
 def test_that_the_modules_of_torch_for_transformers_can_be_pruned(proven_removal: Proof) -> None:

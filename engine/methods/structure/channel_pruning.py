@@ -55,8 +55,6 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         """Return why a layer has no output channels to remove, empty if it has."""
         if isinstance(layer, PRODUCERS):
             return ""
-        if isinstance(layer, nn.RNNBase):
-            return "The hidden units of a recurrent layer stay."
         return "It has no output channels of its own: it follows the layers before it."
 
     def chosen(self, network: Network, coupling: Coupling, found: ChannelSet) -> IntArray:
@@ -165,9 +163,12 @@ def _unequal(first: str, second: str, one: ChannelPruning, other: ChannelPruning
 @torch.no_grad()
 def _norms(layer: nn.Module, order: int) -> Scores:
     """Return the norm of what makes each output channel of a layer, in their order."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    rows = weight.detach()
+    if isinstance(layer, nn.RNNBase):
+        rows = _rows_of_units(layer)
+    else:
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        rows = weight.detach()
     if isinstance(layer, Transposed):
         groups = layer.groups
         split = rows.reshape(groups, rows.shape[0] // groups, rows.shape[1], -1)
@@ -176,6 +177,17 @@ def _norms(layer: nn.Module, order: int) -> Scores:
         rows = rows.T
     result: Scores = torch.linalg.vector_norm(rows.flatten(1), order, dim=1).double().cpu().numpy()
     return result
+
+
+def _rows_of_units(layer: nn.RNNBase) -> Tensor:
+    """Return what makes each hidden unit: its rows in every gate, layer and direction."""
+    units = layer.hidden_size
+    matrices = [
+        value.detach().reshape(-1, units, value.shape[1]).transpose(0, 1).flatten(1)
+        for name, value in layer.named_parameters()
+        if value.ndim == 2 and not name.startswith("weight_hr")
+    ]
+    return torch.cat(matrices, dim=1)
 
 
 def _widths(coupling: Coupling, found: ChannelSet) -> IntArray:
