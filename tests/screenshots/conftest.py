@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
@@ -14,12 +15,18 @@ from featherweight.gui import theme
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.item_models.layer_painter import ROW_HEIGHT
+from featherweight.gui.item_models.layer_table import Column
 from featherweight.gui.main_window import MainWindow
 from featherweight.gui.settings import Settings
+from featherweight.gui.views.layer_table import LayerTree
 
 WIDTH, HEIGHT = 1280, 800
 LONG = 120_000
 REDRAWN = 200
+MOVING = (
+    *("loss_chart", "accuracy_chart", "job_stage", "job_progress"),
+    *("result_figures", "result_rates", "export_summary"),
+)
 SCHEMES: tuple[theme.Scheme, ...] = ("light", "dark")
 CHOICES = (
     ("block1.conv1", "structure", Setting("channel_pruning", {"ratio": 0.5})),
@@ -33,14 +40,21 @@ CHOICES = (
 )
 
 
+class Photo(NamedTuple):
+    """A picture of the window, and the places where it shows what is measured anew each time."""
+
+    image: QImage
+    moving: tuple[QRect, ...]
+
+
 class Photographer:
-    """Drives one window and keeps a picture of every scene in both schemes."""
+    """Drives one window and keeps a photo of every scene in both schemes."""
 
     def __init__(self, window: MainWindow, qtbot: QtBot) -> None:
         self.window = window
         self._qtbot = qtbot
         self.document = window.document
-        self.pictures: dict[str, QImage] = {}
+        self.photos: dict[str, Photo] = {}
 
     def take(self, name: str, dialog: QDialog | None = None) -> None:
         """Take a scene, with a dialog in front where there is one."""
@@ -50,10 +64,11 @@ class Photographer:
             theme.apply(app, scheme)
             self._qtbot.wait(REDRAWN)
             picture = self.window.grab()
+            moving = moving_places(self.window)
             if dialog is not None:
-                place_in_front(picture, dialog.grab())
-            image = picture.toImage().convertToFormat(QImage.Format.Format_RGB32)
-            self.pictures[f"{name}-{scheme}"] = image
+                corner = place_in_front(picture, dialog.grab())
+                moving += [place.translated(corner) for place in moving_places(dialog)]
+            self.photos[f"{name}-{scheme}"] = Photo(picture.toImage(), tuple(moving))
 
     def wait(self, condition: Callable[[], object]) -> None:
         """Wait until something is so."""
@@ -67,8 +82,24 @@ class Photographer:
         self._qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def place_in_front(picture: QPixmap, dialog: QPixmap) -> None:
-    """Draw a dialog in the middle of the window, dimmed, as most systems do."""
+def moving_places(top: QWidget) -> list[QRect]:
+    """Return where a window shows times, accuracies and curves."""
+    places = []
+    for name in MOVING:
+        for shown in top.findChildren(QWidget, name):
+            if shown.window() is top and shown.isVisible():
+                places.append(QRect(shown.mapTo(top, QPoint()), shown.size()))
+    for tree in top.findChildren(LayerTree):
+        if tree.isVisible():
+            left = tree.header().sectionViewportPosition(Column.LATENCY)
+            width = tree.header().sectionSize(Column.LATENCY)
+            column = QRect(left, 0, width, tree.viewport().height())
+            places.append(column.translated(tree.viewport().mapTo(top, QPoint())))
+    return places
+
+
+def place_in_front(picture: QPixmap, dialog: QPixmap) -> QPoint:
+    """Draw a dialog in the middle of the window, dimmed; return where its corner is."""
     painter = QPainter(picture)
     painter.fillRect(picture.rect(), QColor(0, 0, 0, 90))
     corner = QPoint((WIDTH - dialog.width()) // 2, (HEIGHT - dialog.height()) // 2)
@@ -76,13 +107,14 @@ def place_in_front(picture: QPixmap, dialog: QPixmap) -> None:
     painter.setPen(QColor(theme.colours().line))
     painter.drawRect(corner.x(), corner.y(), dialog.width() - 1, dialog.height() - 1)
     painter.end()
+    return corner
 
 
 @pytest.fixture(scope="module")
-def pictures(
+def photos(
     qapp: QApplication, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, QImage]:
-    """Return every picture by name; the demo is opened, chosen for, run and exported once."""
+) -> dict[str, Photo]:
+    """Return every photo by name; the demo is opened, chosen for, run and exported once."""
     folder = tmp_path_factory.mktemp("photographed")
     kept = (qapp.font(), qapp.palette(), qapp.styleSheet(), qapp.cursorFlashTime())
     with pytest.MonkeyPatch.context() as patch:
@@ -97,7 +129,7 @@ def pictures(
     return taken
 
 
-def photographed(app: QApplication, folder: Path, qtbot: QtBot) -> dict[str, QImage]:
+def photographed(app: QApplication, folder: Path, qtbot: QtBot) -> dict[str, Photo]:
     """Walk through the main job and take its pictures."""
     theme.apply(app, "light")
     client = EngineClient()
@@ -116,7 +148,7 @@ def photographed(app: QApplication, folder: Path, qtbot: QtBot) -> dict[str, QIm
     finally:
         window.close()
         window.deleteLater()
-    return person.pictures
+    return person.photos
 
 
 def take_table(person: Photographer) -> None:
