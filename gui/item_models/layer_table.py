@@ -7,11 +7,12 @@ from typing import overload
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from featherweight.engine.layer import Layer
-from featherweight.engine.options import SLOTS, MethodDescription
-from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.options import MethodDescription
+from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Prediction
 from featherweight.gui import wording
 from featherweight.gui.item_models.layer_rows import Row, add_up_latency, arrange, build_rows
+from featherweight.gui.item_models.layer_words import LayerWords
 
 Index = QModelIndex | QPersistentModelIndex
 NO_INDEX = QModelIndex()
@@ -53,8 +54,7 @@ class LayerTableModel(QAbstractItemModel):
         self._rows: list[Row] = build_rows(())
         self._by_name: dict[str, Row] = {}
         self._layers: dict[str, Layer] = {}
-        self._methods: dict[str, MethodDescription] = {}
-        self._slots: dict[str, frozenset[str]] = {}
+        self._method_words = LayerWords()
         self._words: tuple[str, ...] = ()
         self._sorted: tuple[Column, bool] | None = None
         self.total_parameters = 0
@@ -74,11 +74,7 @@ class LayerTableModel(QAbstractItemModel):
 
     def show_methods(self, methods: Iterable[MethodDescription]) -> None:
         """Learn the titles of methods, and which of them a layer may be locked for."""
-        self._methods = {method.name: method for method in methods}
-        self._slots = {
-            slot: frozenset(m.name for m in self._methods.values() if m.slot == slot)
-            for slot in SLOTS
-        }
+        self._method_words = LayerWords(methods)
         self._tell(Column.CHOICES)
 
     def show_latency(self, layers: Mapping[str, Layer]) -> None:
@@ -96,7 +92,7 @@ class LayerTableModel(QAbstractItemModel):
         """Take over the choices."""
         for name, row in self._by_name.items():
             choice = recipe.layers.get(name)
-            row.chips = () if choice is None else tuple(self._chips(choice))
+            row.chips = () if choice is None else self._method_words.chips(choice)
         self._tell(Column.CHOICES)
 
     def show_prediction(self, prediction: Prediction | None) -> None:
@@ -143,22 +139,11 @@ class LayerTableModel(QAbstractItemModel):
 
     def is_locked(self, layer: Layer) -> bool:
         """Whether no method can take the layer."""
-        return bool(self._methods) and self._methods.keys() <= layer.locks.keys()
+        return self._method_words.is_locked(layer)
 
     def lock_reasons(self, layer: Layer) -> tuple[str, ...]:
         """Return what to say of locked slots: one sentence for every reason, once."""
-        found: dict[str, list[str]] = {}
-        for slot, methods in self._slots.items():
-            if methods and methods <= layer.locks.keys():
-                title = wording.SLOT_TITLES[slot]
-                for method in methods:
-                    titles = found.setdefault(layer.locks[method], [])
-                    if title not in titles:
-                        titles.append(title)
-        pruning = layer.locks.get("channel_pruning")
-        if pruning is not None and pruning not in found:
-            found[pruning] = [self._title("channel_pruning")]
-        return tuple(f"{', '.join(titles)}: {reason}" for reason, titles in found.items())
+        return self._method_words.lock_reasons(layer)
 
     def columnCount(self, parent: Index = NO_INDEX) -> int:  # noqa: N802, ARG002
         return len(Column)
@@ -270,27 +255,6 @@ class LayerTableModel(QAbstractItemModel):
             sides = (layer.input_shape, layer.output_shape)
             return " → ".join(wording.shape(side) for side in sides)
         return "\n".join((layer.name, *self.lock_reasons(layer)))
-
-    def _chips(self, choice: Choice) -> Iterable[str]:
-        for slot in SLOTS:
-            setting = choice.setting(slot)
-            if setting is not None:
-                yield self._chip(setting)
-
-    def _chip(self, setting: Setting) -> str:
-        method = self._methods.get(setting.method)
-        title = self._title(setting.method)
-        if method is None:
-            return title
-        option = next((o for o in method.options if o.name == method.strength), None)
-        if option is None:
-            return title
-        value = setting.options.get(option.name, option.default)
-        return f"{title} {wording.scalar(value, option.unit)}"
-
-    def _title(self, method: str) -> str:
-        known = self._methods.get(method)
-        return known.title if known else method.replace("_", " ")
 
     def _keeps(self, row: Row) -> bool:
         if row.layer is None:

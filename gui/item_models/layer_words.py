@@ -1,0 +1,64 @@
+"""What is said of a layer's methods: what it is locked for and why, and what was chosen for it."""
+
+from collections.abc import Iterable, Iterator
+
+from featherweight.engine.layer import Layer
+from featherweight.engine.options import SLOTS, MethodDescription
+from featherweight.engine.recipe import Choice, Setting
+from featherweight.gui import wording
+
+
+class LayerWords:
+    """Words made with the titles of the methods that the engine has."""
+
+    def __init__(self, methods: Iterable[MethodDescription] = ()) -> None:
+        self._methods = {method.name: method for method in methods}
+        self._slots = {
+            slot: frozenset(m.name for m in self._methods.values() if m.slot == slot)
+            for slot in SLOTS
+        }
+
+    def is_locked(self, layer: Layer) -> bool:
+        """Whether no method can take the layer."""
+        return bool(self._methods) and self._methods.keys() <= layer.locks.keys()
+
+    def lock_reasons(self, layer: Layer) -> tuple[str, ...]:
+        """Return what to say of locked slots: one sentence for every reason, once."""
+        found: dict[str, list[str]] = {}
+        for slot, methods in self._slots.items():
+            if methods and methods <= layer.locks.keys():
+                title = wording.SLOT_TITLES[slot]
+                for method in methods:
+                    titles = found.setdefault(layer.locks[method], [])
+                    if title not in titles:
+                        titles.append(title)
+        pruning = layer.locks.get("channel_pruning")
+        if pruning is not None and pruning not in found:
+            found[pruning] = [self.title("channel_pruning")]
+        return tuple(f"{', '.join(titles)}: {reason}" for reason, titles in found.items())
+
+    def chips(self, choice: Choice) -> tuple[str, ...]:
+        """Return the chosen methods with their strengths, in the order of the slots."""
+        return tuple(self._chips(choice))
+
+    def title(self, method: str) -> str:
+        """Return the title of a method by its name."""
+        known = self._methods.get(method)
+        return known.title if known else method.replace("_", " ")
+
+    def _chips(self, choice: Choice) -> Iterator[str]:
+        for slot in SLOTS:
+            setting = choice.setting(slot)
+            if setting is not None:
+                yield self._chip(setting)
+
+    def _chip(self, setting: Setting) -> str:
+        method = self._methods.get(setting.method)
+        title = self.title(setting.method)
+        if method is None:
+            return title
+        option = next((o for o in method.options if o.name == method.strength), None)
+        if option is None:
+            return title
+        value = setting.options.get(option.name, option.default)
+        return f"{title} {wording.scalar(value, option.unit)}"

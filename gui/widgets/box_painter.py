@@ -1,0 +1,253 @@
+"""Paints boxes, frames and strokes, with as much detail as their size on the screen is worth."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from PySide6.QtCore import QLineF, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen
+
+from featherweight.gui import icons, theme
+
+# Below these scales boxes lose their text, and then their outlines.
+TEXT_FROM, OUTLINE_FROM = 0.4, 0.12
+RADIUS, ICON = 7.0, 14
+SMALLEST = 5.0
+
+Form = Literal["box", "pill", "stack"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box in coordinates of the surface. A stack holds more boxes; a pill is a box of less."""
+
+    rect: QRectF
+    title: str
+    below: str = ""
+    form: Form = "box"
+
+
+@dataclass
+class Looks:
+    """How boxes stand out, by their places.
+
+    `fills` are the colours of every box from left to right, none for the plain ground. `lit` belong
+    to what is `chosen`, `hinted` to what the pointer is over.
+    """
+
+    fills: Sequence[tuple[str, ...]] = ()
+    locked: frozenset[int] = frozenset()
+    chosen: frozenset[int] = frozenset()
+    lit: frozenset[int] = frozenset()
+    hinted: frozenset[int] = frozenset()
+    found: frozenset[int] = frozenset()
+    counts: dict[int, str] = field(default_factory=dict)
+
+
+def blend(ground: str, shade: str, share: float) -> str:
+    """Return a colour between two, `share` of the way from the first to the second."""
+    first, second = QColor(ground), QColor(shade)
+    red = first.red() + (second.red() - first.red()) * share
+    green = first.green() + (second.green() - first.green()) * share
+    blue = first.blue() + (second.blue() - first.blue()) * share
+    return QColor(round(red), round(green), round(blue)).name()
+
+
+class BoxPainter:
+    """Draws with the colours and the font of the moment; make another when they change."""
+
+    def __init__(self, font: QFont) -> None:
+        self.shades = theme.colours()
+        self._font = QFont(font)
+        self._font.setHintingPreference(QFont.HintingPreference.PreferNoHinting)
+        self._strong = QFont(self._font)
+        self._strong.setWeight(QFont.Weight.DemiBold)
+        self._small = QFont(self._font)
+        self._small.setPointSizeF(font.pointSizeF() - 1.2)
+        self._elided: dict[tuple[str, float, bool], str] = {}
+        self._inks: dict[str, str] = {}
+        edge = blend(self.shades.line, self.shades.muted, 0.35)
+        self._edge = QColor(edge)
+        self._stroke = QColor(blend(self.shades.line, self.shades.muted, 0.6))
+
+    def paint_frame(self, painter: QPainter, frame: Box, hovered: bool, scale: float) -> None:
+        """Draw the ground of an unfolded block, and its title."""
+        tint = QColor(self.shades.text)
+        tint.setAlphaF(0.05 if hovered else 0.025)
+        painter.setPen(QPen(self._edge if hovered else QColor(self.shades.line), 1 / scale))
+        painter.setBrush(tint)
+        if scale < OUTLINE_FROM:
+            painter.drawRect(frame.rect)
+            return
+        painter.drawRoundedRect(frame.rect, RADIUS + 2, RADIUS + 2)
+        if scale >= TEXT_FROM:
+            box = QRectF(frame.rect.left() + 12, frame.rect.top() + 3, frame.rect.width() - 24, 22)
+            shade = self.shades.text if hovered else self.shades.muted
+            half = QRectF(box.left(), box.top(), box.width() / 2 - 8, box.height())
+            self._write(painter, half, frame.title, shade, self._small, left=True)
+
+    def paint_strokes(
+        self, painter: QPainter, strokes: Sequence[tuple[float, ...]], scale: float
+    ) -> None:
+        """Draw strokes as lines that leave and arrive upright."""
+        path = QPainterPath()
+        for x, y, to_x, to_y in strokes:
+            path.moveTo(x, y)
+            if x == to_x:
+                path.lineTo(to_x, to_y)
+            else:
+                middle = (y + to_y) / 2
+                path.cubicTo(x, middle, to_x, middle, to_x, to_y)
+        painter.setPen(QPen(self._stroke, max(1.3, 1 / scale)))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawPath(path)
+
+    def paint_lines(self, painter: QPainter, lines: Sequence[QLineF]) -> None:
+        """Draw strokes as straight lines, one pixel wide."""
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        painter.setPen(QPen(self._stroke, 0))
+        painter.drawLines(lines)
+
+    def paint_plain(
+        self, painter: QPainter, boxes: Sequence[Box], places: Iterable[int], looks: Looks
+    ) -> None:
+        """Draw many small boxes, those of one colour at once, and on top those that stand out."""
+        scale = painter.worldTransform().m11()
+        groups: dict[str, list[QRectF]] = {}
+        marked: list[tuple[str, QRectF]] = []
+        fills, plain = looks.fills, self.shades.track
+        standing = looks.chosen | looks.lit | looks.found | looks.hinted
+        for place in places:
+            fill = fills[place] if place < len(fills) else ()
+            groups.setdefault(fill[0] if fill else plain, []).append(boxes[place].rect)
+            if place in standing:
+                accent = place in looks.chosen or place in looks.found
+                shade = self.shades.accent if accent else self.shades.coupled
+                marked.append((shade, boxes[place].rect))
+        outlined = scale >= OUTLINE_FROM
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, outlined)
+        painter.setPen(QPen(self._edge, 0) if outlined else QPen(Qt.PenStyle.NoPen))
+        for shade, rects in groups.items():
+            painter.setBrush(QColor(shade))
+            painter.drawRects(rects)
+        for shade, rect in marked:
+            side = SMALLEST / scale
+            grown = QRectF(0, 0, max(rect.width(), side), max(rect.height(), side))
+            grown.moveCenter(rect.center())
+            painter.setPen(QPen(QColor(shade), 2 / scale))
+            painter.setBrush(QColor(shade))
+            painter.drawRect(grown)
+
+    def paint_box(self, painter: QPainter, box: Box, place: int, looks: Looks, focus: bool) -> None:
+        """Draw a box with its text and its marks."""
+        rect = box.rect
+        radius = rect.height() / 2 if box.form == "pill" else RADIUS
+        self._paint_glow(painter, rect, radius, place, looks)
+        fill = looks.fills[place] if place < len(looks.fills) else ()
+        if box.form == "stack":
+            self._paint_card(painter, rect.translated(4, 4), radius, fill[:1])
+        self._paint_card(painter, rect, radius, fill)
+        edge, width, style = self._edge_of(place, looks)
+        painter.setPen(QPen(edge, width, style))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawRoundedRect(rect, radius, radius)
+        if focus:
+            painter.setPen(QPen(QColor(self.shades.accent), 1, Qt.PenStyle.DotLine))
+            painter.drawRoundedRect(rect.adjusted(-4, -4, 4, 4), radius + 4, radius + 4)
+        ink = self._ink(fill[0] if fill else self.shades.surface)
+        self._paint_text(painter, box, place, looks, ink)
+
+    def _paint_glow(
+        self, painter: QPainter, rect: QRectF, radius: float, place: int, looks: Looks
+    ) -> None:
+        if place in looks.chosen:
+            shade = QColor(self.shades.accent)
+        elif place in looks.lit:
+            shade = QColor(self.shades.coupled)
+        else:
+            return
+        shade.setAlphaF(0.22)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(shade)
+        painter.drawRoundedRect(rect.adjusted(-6, -6, 6, 6), radius + 6, radius + 6)
+
+    def _paint_card(
+        self, painter: QPainter, rect: QRectF, radius: float, fill: tuple[str, ...]
+    ) -> None:
+        painter.setPen(QPen(self._edge, 1))
+        painter.setBrush(QColor(fill[0] if fill else self.shades.surface))
+        painter.drawRoundedRect(rect, radius, radius)
+        if len(fill) > 1:
+            clip = QPainterPath()
+            clip.addRoundedRect(rect, radius, radius)
+            painter.save()
+            painter.setClipPath(clip, Qt.ClipOperation.IntersectClip)
+            width = rect.width() / len(fill)
+            for band, shade in enumerate(fill):
+                left = rect.left() + band * width
+                painter.fillRect(QRectF(left, rect.top(), width, rect.height()), QColor(shade))
+            painter.restore()
+
+    def _edge_of(self, place: int, looks: Looks) -> tuple[QColor, float, Qt.PenStyle]:
+        if place in looks.chosen:
+            return QColor(self.shades.accent), 2.0, Qt.PenStyle.SolidLine
+        if place in looks.lit:
+            return QColor(self.shades.coupled), 2.0, Qt.PenStyle.SolidLine
+        if place in looks.hinted:
+            return QColor(self.shades.coupled), 2.0, Qt.PenStyle.DashLine
+        if place in looks.found:
+            return QColor(self.shades.accent), 1.5, Qt.PenStyle.DashLine
+        return self._edge, 1.0, Qt.PenStyle.SolidLine
+
+    def _paint_text(self, painter: QPainter, box: Box, place: int, looks: Looks, ink: str) -> None:
+        rect = box.rect.adjusted(9, 0, -9, 0)
+        marks = [name for name, places in self._marks(looks) if place in places]
+        for position, name in enumerate(marks):
+            shade = self.shades.coupled if name == "coupled" else ink
+            left = box.rect.right() - 7 - ICON * (position + 1) - 3 * position
+            picture = icons.pixmap(name, ICON, shade)
+            target = QRectF(left, box.rect.top() + 5, ICON, ICON)
+            painter.drawPixmap(target, picture, QRectF(picture.rect()))
+        used = (ICON + 3) * len(marks)
+        if not box.below:
+            self._write(painter, rect, box.title, ink, self._small)
+            return
+        half = rect.height() / 2
+        top = QRectF(rect.left() + used, rect.top() + 3, rect.width() - 2 * used, half)
+        if used * 2 > rect.width() / 2:
+            top = QRectF(rect.left(), rect.top() + 3, rect.width() - used, half)
+        bottom = QRectF(rect.left(), rect.center().y() - 1, rect.width(), half - 2)
+        self._write(painter, top, box.title, ink, self._strong)
+        text = looks.counts.get(place, box.below)
+        self._write(painter, bottom, text, ink, self._small)
+
+    def _marks(self, looks: Looks) -> tuple[tuple[str, frozenset[int]], ...]:
+        return (("lock", looks.locked), ("coupled", looks.lit | looks.hinted))
+
+    def _ink(self, ground: str) -> str:
+        ink = self._inks.get(ground)
+        if ink is None:
+            light = QColor(ground).lightnessF() > 0.5
+            dark_ink = "#16202e"
+            ink = self._inks[ground] = dark_ink if light else "#ffffff"
+        return ink
+
+    def _write(
+        self,
+        painter: QPainter,
+        rect: QRectF,
+        text: str,
+        shade: str,
+        font: QFont,
+        left: bool = False,
+    ) -> None:
+        key = (text, round(rect.width()), font is self._strong)
+        shown = self._elided.get(key)
+        if shown is None:
+            metrics = QFontMetricsF(font)
+            shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, rect.width())
+            self._elided[key] = shown
+        painter.setFont(font)
+        painter.setPen(QColor(shade))
+        side = Qt.AlignmentFlag.AlignLeft if left else Qt.AlignmentFlag.AlignHCenter
+        painter.drawText(rect, int(side | Qt.AlignmentFlag.AlignVCenter), shown)
