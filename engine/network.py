@@ -2,13 +2,19 @@
 
 import copy
 import hashlib
+import logging
+import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
+from io import StringIO
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from featherweight.engine.lifting import UnliftableError, lift, place
 
@@ -23,6 +29,9 @@ CAPTURE_ERRORS = (
     TypeError,
     ValueError,
 )
+
+# Where torch.export names the line that it could not follow.
+PLACE = re.compile(r'File "(.+)", line (\d+), in (\w+)')
 
 Inputs = tuple[Tensor, ...]
 
@@ -183,18 +192,51 @@ def _captured(module: nn.Module, example: Inputs) -> tuple[fx.GraphModule, bool]
 def _exported(module: nn.Module, example: Inputs, free: bool) -> ExportedProgram:
     dimensions = {0: Dim.AUTO} if free else None
     shapes = tuple(dimensions for _ in example)
+    try:
+        with torch.no_grad(), _in_plain_steps(), _quiet():
+            return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
+    except CAPTURE_ERRORS as error:
+        raise UnliftableError(_reason(error)) from error
+
+
+@contextmanager
+def _in_plain_steps() -> Iterator[None]:
+    """Keep torch's transformer layers from one fused call that nothing can look into."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # Recurrent layers keep a list of their weights beside them, which export remarks on.
-            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
-            return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
-    except CAPTURE_ERRORS as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UnliftableError(f"torch.export could not follow it: {reason[0]}") from error
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep away what torch.export says to programmers, on failure the whole program."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            # Recurrent layers keep a list of their weights beside them, which export remarks on.
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    """Say why torch.export failed, without its advice to programmers."""
+    text = str(error).strip()
+    if isinstance(error, GuardOnDataDependentSymNode):
+        places = PLACE.findall(text)
+        where = ""
+        if places:
+            file, line, function = places[-1]
+            where = f" in {function} ({Path(file).name}:{line})"
+        return f"it decides by its data which way to go{where}"
+    first = next(iter(text.splitlines()), type(error).__name__)
+    return f"torch.export could not follow it: {first.strip().rstrip('.')}"
 
 
 def _batch_is_free(program: ExportedProgram) -> bool:

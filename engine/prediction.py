@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from featherweight.engine.applicability import Chosen
 from featherweight.engine.compression import (
@@ -40,7 +40,9 @@ class Predictor:
 
     def predict(self, recipe: Recipe, chosen: Mapping[str, Chosen]) -> Prediction:
         """Predict the cost of every layer and of the whole network."""
-        shape = restructured(self._network, self._coupling, chosen, skeleton=True)
+        # Without a graph a run needs numbers, which a skeleton has none of.
+        hollow = isinstance(self._network.module, fx.GraphModule)
+        shape = restructured(self._network, self._coupling, chosen, skeleton=hollow)
         macs = _macs(shape)
         floats = {name: _cost(shape, parts, macs) for name, parts in shape.parts.items()}
         saved = {

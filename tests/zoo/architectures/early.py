@@ -42,6 +42,7 @@ class Alexnet(nn.Module):
         self,
         filters: tuple[int, ...] = (64, 192, 384, 256, 256),
         units: int = 4096,
+        pooled: int = 6,
         classes: int = 1000,
     ) -> None:
         super().__init__()
@@ -61,10 +62,10 @@ class Alexnet(nn.Module):
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, 2),
         )
-        self.pool = nn.AdaptiveAvgPool2d(6)
+        self.pool = nn.AdaptiveAvgPool2d(pooled)
         self.classifier = nn.Sequential(
             nn.Dropout(),
-            nn.Linear(e * 36, units),
+            nn.Linear(e * pooled**2, units),
             nn.ReLU(inplace=True),
             nn.Dropout(),
             nn.Linear(units, units),

@@ -77,7 +77,7 @@ _ALL = (
         "alexnet",
         61_100_840,
         Size(early.Alexnet, _images(224)),
-        Size(partial(early.Alexnet, (8, 12, 16, 12, 10), 32, 10), _images(64)),
+        Size(partial(early.Alexnet, (8, 12, 16, 12, 10), 32, 1, 10), _images(64)),
     ),
     _entry(
         "vgg_16",
