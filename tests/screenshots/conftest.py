@@ -119,6 +119,7 @@ def photos(
     kept = (qapp.font(), qapp.palette(), qapp.styleSheet(), qapp.cursorFlashTime())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEATHERWEIGHT_FOLDER", str(folder / "data"))
+        patch.setenv("OMP_NUM_THREADS", "1")
         patch.chdir(folder)
         qapp.setCursorFlashTime(0)
         taken = photographed(qapp, folder / "data", QtBot(request))
