@@ -181,7 +181,7 @@ def _fastest(
     batch = len(network.example[0])
     notes.append(
         f"Latency is the median of one batch of {batch} in ONNX Runtime on the CPU "
-        f"with {torch.get_num_threads()} threads."
+        f"with {_counted_threads()}."
     )
     return chosen, figures, notes
 
@@ -227,3 +227,8 @@ def _content(model: onnx.ModelProto) -> bytes:
     content: bytes = model.SerializeToString()
     onnx.checker.check_model(content)
     return content
+
+
+def _counted_threads() -> str:
+    count = torch.get_num_threads()
+    return "1 thread" if count == 1 else f"{count} threads"
