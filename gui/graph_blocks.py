@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from featherweight.engine.layer import GraphNode
+from featherweight.gui.graph_columns import in_columns
 from featherweight.gui.graph_layout import RANK_GAP, Graph, Net, Placement, Stroke, place
 
 DEEPEST = 32
@@ -262,7 +263,7 @@ def _lay_out(
     ]
     first = frozenset(at[port] for port in ports if port[0] == "in")
     last = frozenset(at[port] for port in ports if port[0] == "out")
-    placement = place(Graph(sizes, nets, first, last))
+    placement = in_columns(place(Graph(sizes, nets, first, last)), sizes, first, last)
     _make_room(block, placement, bool(first), bool(last))
     beside = {port: placement.boxes[at[port]][0] for port in ports}
     return _Frame(block, children, placement, beside)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 BOX_GAP, JOINT_GAP, RANK_GAP = 26.0, 12.0, 28.0
 JOINT_WIDTH = 6.0
 ROUNDS, MANY_LINKS = 4, 40_000
+FEW_LINKS = 3
 # How straight a link wants to be; branches that bypass what stands beside them yield.
 STRONG, WEAK = 100.0, 1.0
 # Joints that one graph may have beside its boxes; edges beyond run straight.
@@ -40,13 +41,17 @@ class Graph:
 
 @dataclass
 class Placement:
-    """Middle and top of every box, and strokes from upper to lower points; x is centred on 0."""
+    """Middle and top of every box, and strokes from upper to lower points; x is centred on 0.
+
+    `breaks` are heights between two ranks at which few strokes cross.
+    """
 
     boxes: list[tuple[float, float]]
     strokes: list[Stroke] = field(default_factory=list)
     left: float = 0.0
     right: float = 0.0
     height: float = 0.0
+    breaks: list[float] = field(default_factory=list)
 
 
 def place(graph: Graph, gap: float = RANK_GAP) -> Placement:
@@ -308,7 +313,20 @@ class _Web:
         for upper, leaves, lower, enters in self.straight:
             start, end = boxes[upper][0] + leaves, boxes[lower][0] + enters
             made.strokes.append((start, boxes[upper][1] + sizes[upper][1], end, boxes[lower][1]))
+        made.breaks = self._breaks(tops, bottoms)
         return made
+
+    def _breaks(self, tops: list[float], bottoms: list[float]) -> list[float]:
+        crossing = [0] * len(tops)
+        for upper, _, _, _ in self.links:
+            crossing[self.rank[upper]] += 1
+        if self.straight:
+            return []
+        return [
+            (bottoms[rank] + tops[rank + 1]) / 2
+            for rank in range(len(tops) - 1)
+            if 0 < crossing[rank] <= FEW_LINKS
+        ]
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""The workbench: the layer table in the middle, and around it what is asked and done of layers."""
+"""The workbench: table and graph in the middle, and around them what is asked and done of layers."""
 
 from PySide6.QtCore import QByteArray, Qt
 from PySide6.QtGui import QAction, QKeySequence, QShowEvent
@@ -8,6 +8,7 @@ from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.views.choices import ChoicesView
 from featherweight.gui.views.details import DetailsView
+from featherweight.gui.views.graph import GraphView
 from featherweight.gui.views.job import JobView
 from featherweight.gui.views.layer_table import LayerTableView
 from featherweight.gui.views.log_panel import LogPanel
@@ -32,9 +33,10 @@ class Workbench(QMainWindow):
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
         self.table = LayerTableView(document)
+        self.graph = GraphView(document)
         self.results = ResultsView(document)
         self.log = LogPanel(client)
-        self.setCentralWidget(self.table)
+        self.setCentralWidget(self._build_pages())
         self._docks = [
             self._dock("choices", "&Choices", ChoicesView(document)),
             self._dock("details", "&Details", DetailsView(document)),
@@ -45,8 +47,8 @@ class Workbench(QMainWindow):
         ]
 
     def toggles(self) -> list[QAction]:
-        """Return one action for each dock that shows and hides it."""
-        return [dock.toggleViewAction() for dock in self._docks]
+        """Return the action that shows the graph, and one for each dock that shows and hides it."""
+        return [self._show_graph, *(dock.toggleViewAction() for dock in self._docks)]
 
     def show_dock(self, name: str) -> None:
         """Bring a dock to the front."""
@@ -59,6 +61,24 @@ class Workbench(QMainWindow):
         if state.isEmpty() or not self.restoreState(state):
             self.restoreState(_arranged([dock.objectName() for dock in self._docks]))
             self._fresh = True
+
+    def _build_pages(self) -> QTabWidget:
+        pages = QTabWidget()
+        pages.setObjectName("pages")
+        pages.setDocumentMode(True)
+        pages.tabBar().setAccessibleName("Table or graph")
+        pages.addTab(self.table, "Table")
+        pages.addTab(self.graph, "Graph")
+        action = self._show_graph = QAction("&Graph", self)
+        action.setObjectName("action_graph")
+        action.setCheckable(True)
+        action.setShortcut(QKeySequence("Ctrl+G"))
+        tip = "Show the graph in the place of the table"
+        action.setToolTip(f"{tip} ({action.shortcut().toString()})")
+        action.setStatusTip(tip)
+        action.toggled.connect(lambda on: pages.setCurrentWidget(self.graph if on else self.table))
+        pages.currentChanged.connect(lambda place: action.setChecked(place == 1))
+        return pages
 
     def _dock(self, name: str, title: str, view: QWidget) -> QDockWidget:
         dock = QDockWidget(title.replace("&", ""), self)
