@@ -10,6 +10,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.options import SLOTS, Scalar, Slot, number, words
 
 T = TypeVar("T")
+LONGEST_REASON = 300
 
 
 class Setting(Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,8 +116,8 @@ def loaded_yaml(text: str | bytes, where: str) -> Any:
     """Read YAML or JSON into dictionaries and lists. Raises UserError with `where`."""
     try:
         return msgspec.yaml.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise UserError(f"{where} is not valid YAML or JSON: {reason}.") from error
 
 

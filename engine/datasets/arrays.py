@@ -1,5 +1,6 @@
 """`.npz` files: arrays of samples and labels under one of three sets of names."""
 
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ PAIRS = (
     (("x_train", "y_train"), ("x_test", "y_test")),
 )
 WHOLE = ("images", "labels")
+DAMAGE = (AttributeError, EOFError, LookupError, MemoryError, OSError, TypeError, ValueError)
+# Real samples never shrink so much; a few packed bytes could otherwise ask for all memory.
+ALWAYS_BYTES, MOST_PACKED = 1 << 28, 100
 
 
 def matches(path: Path) -> bool:
@@ -65,11 +69,24 @@ def read(path: Path, example: Inputs) -> Dataset:
 def _arrays(path: Path) -> Arrays:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            _check_size(stored.zip, path)
+            arrays = {key: stored[key] for key in stored.files}
+    except (*DAMAGE, zipfile.BadZipFile, tokenize.TokenError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
-            f"{path} cannot be read: {error}.", "Write it with numpy.savez, without Python objects."
+            f"{path} cannot be read: {reason[:200]}.",
+            "Write it with numpy.savez, without Python objects.",
         ) from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{path}: {key} is no array.", "Write it with numpy.savez.")
+    return arrays
+
+
+def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
+    size = sum(member.file_size for member in archive.infolist())
+    if size > max(ALWAYS_BYTES, MOST_PACKED * path.stat().st_size):
+        raise ValueError(f"its {size >> 20} MB of arrays are out of proportion to the file")
 
 
 def _normalization(path: Path, arrays: Arrays, example: Tensor) -> Normalization | None:

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from featherweight.engine.datasets.samples import (
 from featherweight.engine.errors import UserError
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+# Real samples never shrink so much; a few packed bytes could otherwise ask for all memory.
+ALWAYS_BYTES, MOST_PACKED = 1 << 28, 100
 IMAGES, LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
 Array = npt.NDArray[Any]
 
@@ -34,13 +37,15 @@ def idx_file(folder: Path, name: str) -> Path | None:
 
 def read_idx(path: Path) -> Array:
     """Read one IDX file as an array. Raises UserError where it is damaged."""
+    most = max(ALWAYS_BYTES, MOST_PACKED * path.stat().st_size)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(most)
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}.", "Copy or download it again.") from error
     kind, rank = (data[2], data[3]) if len(data) >= 4 and data[:2] == b"\0\0" else (0, 0)
     start = 4 + 4 * rank
-    if kind not in TYPES or len(data) < start:
+    if kind not in TYPES or not rank or len(data) < start:
         raise UserError(f"{path} is not an IDX file.", "Name a folder with files of MNIST's kind.")
     shape = np.frombuffer(data, ">u4", rank, 4).tolist()
     type_ = np.dtype(TYPES[kind])

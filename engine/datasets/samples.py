@@ -116,6 +116,12 @@ def fitted(samples: npt.NDArray[np.generic], example: Tensor, where: str) -> Ten
                 f"and the network takes {_shown(wanted)}.",
                 "Resize them, or open the network with the right input shape.",
             )
+    if samples.dtype.kind == "f" and not np.isfinite(
+        samples.min(initial=0) + samples.max(initial=0)
+    ):
+        raise UserError(
+            f"{where} holds numbers that are not finite.", "Mend or drop those samples."
+        )
     tensor = torch.from_numpy(np.require(samples, requirements=["C", "W"]))
     if not example.is_floating_point():
         return tensor.long()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
+from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
 
 SEED = 20260101
 SMALLEST_VOCABULARY = 2
@@ -37,12 +38,7 @@ def example_of(module: nn.Module, source: Source) -> Inputs:
         raise UserError(
             f"{source.path} does not tell the shape of its input.", _hint(module) or "Give --input."
         )
-    for shape in source.input_shapes:
-        if not shape or min(shape) < 1:
-            raise UserError(
-                f"{'x'.join(map(str, shape)) or 'an empty shape'} is no shape of an input.",
-                "Give every size as a number from 1 up, batch first, like --input 1x3x224x224.",
-            )
+    check_shapes(source.input_shapes, source.path)
     return random_inputs(source.input_shapes, dtypes, vocabulary(module))
 
 
@@ -50,13 +46,14 @@ def check_runs(module: nn.Module, example: Inputs, path: str) -> Inputs:
     """Return what a module gives in eval mode. Raises UserError with its reason where it fails."""
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), BoundedMemory(largest_bytes(path)):
             return Network(module, example).outputs(*example)
     except CAPTURE_ERRORS as error:
         given = ", ".join("x".join(map(str, tensor.shape)) for tensor in example)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
-            f"{path} does not run on an input of {given}: {reason}.", _hint(module)
+            f"{path} does not run on an input of {given}: {reason}.",
+            _hint(module) or "Give another shape with --input, or save the network again.",
         ) from error
 
 

@@ -4,6 +4,7 @@ torch.export.load would unpickle parts of the file and evaluate expressions and 
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import Inputs, Network
+from featherweight.engine.reading.bounds import ALWAYS_BYTES, check_members, check_shapes
 from featherweight.engine.reading.examples import random_inputs
 from featherweight.engine.reading.opening import opened
 from featherweight.engine.reading.program_graph import DTYPES, ProgramGraph
@@ -63,6 +65,7 @@ def _program(parts: "_Parts", source: Source) -> tuple[nn.Module, Inputs]:
     tensors = {**parts.tensors("weights"), **parts.tensors("constants")}
     graph = ProgramGraph(program["graph_module"], tensors, str(parts.path))
     shapes = source.input_shapes or graph.input_shapes()
+    check_shapes(shapes, str(parts.path))
     return graph.module(), random_inputs(shapes, graph.input_dtypes(), graph.vocabulary())
 
 
@@ -73,6 +76,7 @@ class _Parts:
         self.archive = archive
         self.path = path
         names = archive.namelist()
+        check_members(archive, str(path))
         self.root = next(name for name in names if name.endswith(f"/{PROGRAM}"))[: -len(PROGRAM)]
         if any(name.startswith(f"{self.root}data/aotinductor/") for name in names):
             raise UserError(
@@ -84,10 +88,7 @@ class _Parts:
                 raise ValueError(f"it lacks {name}")
 
     def data(self, name: str) -> bytes:
-        member = self.archive.getinfo(self.root + name)
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{name} is compressed")
-        return self.archive.read(member)
+        return self.archive.read(self.root + name)
 
     def json(self, name: str) -> Json:
         value: Json = json.loads(self.data(name))
@@ -116,6 +117,8 @@ class _Parts:
 def _tensor(data: bytes, meta: Json) -> Tensor:
     dtype = DTYPES[meta["dtype"]]
     sizes, strides = ([size["as_int"] for size in meta[key]] for key in ("sizes", "strides"))
+    if math.prod(sizes) * dtype.itemsize > max(ALWAYS_BYTES >> 3, len(data)):
+        raise ValueError(f"a tensor of {len(data)} bytes has the shape {sizes}")
     if not data:
         return torch.zeros(sizes, dtype=dtype)
     flat = torch.frombuffer(bytearray(data), dtype=dtype)

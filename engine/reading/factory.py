@@ -9,6 +9,7 @@ from featherweight.engine.events import Source
 from featherweight.engine.reading.trust import CODE_ERRORS, import_trusted
 
 SHOWN = 3
+LONGEST_NAME = 80
 WRAPPERS = ("module.", "_orig_mod.")
 
 State = Mapping[str, Tensor]
@@ -69,7 +70,7 @@ def load_weights(network: nn.Module, state: State, path: str) -> None:
     unexpected = [name for name in state if name not in own]
     if missing or unexpected:
         raise _mismatch(path, missing, unexpected)
-    _check_shapes(path, own, state)
+    _check_fit(path, own, state)
     network.load_state_dict(state, strict=False, assign=True)
     for names in ties:
         _tie(network, names)
@@ -109,8 +110,15 @@ def _mismatch(path: str, missing: list[str], unexpected: list[str]) -> UserError
     )
 
 
-def _check_shapes(path: str, own: State, state: State) -> None:
+def _check_fit(path: str, own: State, state: State) -> None:
     for name, tensor in own.items():
+        if name in state and state[name].is_floating_point() != tensor.is_floating_point():
+            kinds = (str(kind.dtype).removeprefix("torch.") for kind in (state[name], tensor))
+            raise UserError(
+                f"{path} does not fit the network of the factory: {name} is {next(kinds)} in the "
+                f"file and {next(kinds)} in the network.",
+                "Save the weights as floating-point numbers.",
+            )
         if name in state and state[name].shape != tensor.shape:
             raise UserError(
                 f"{path} does not fit the network of the factory: {name} is "
@@ -125,4 +133,5 @@ def _shape(tensor: Tensor) -> str:
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} tensor{'s' * (len(names) > 1)} ({', '.join(names[:SHOWN])}{more})"
+    shown = ", ".join(" ".join(name.split())[:LONGEST_NAME] for name in names[:SHOWN])
+    return f"{len(names)} tensor{'s' * (len(names) > 1)} ({shown}{more})"

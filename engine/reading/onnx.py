@@ -7,6 +7,7 @@ import torch
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
+from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
 from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, random_inputs
 from featherweight.engine.reading.onnx_import.arithmetic import DTYPES
 from featherweight.engine.reading.onnx_import.building import Builder, OnnxNetwork
@@ -44,10 +45,12 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
     fixed = all(given.sizes[:1] == (1,) for given in file.inputs)
     single = all(tensor.ndim > 0 and tensor.shape[0] == 1 for tensor in example)
     builder = Builder(file, example, batch=1 if fixed and single else 0)
-    module = builder.build()
+    largest = largest_bytes(file.path)
+    with BoundedMemory(largest):
+        module = builder.build()
     notes: list[str] = []
     if fixed and single:
-        if _takes_any_batch(module, example):
+        if _takes_any_batch(module, example, 2 * largest):
             notes.append("The file fixes the batch at 1; it was opened with a free batch.")
         else:
             module.batch = 1
@@ -63,12 +66,12 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
     return module, tuple(notes)
 
 
-def _takes_any_batch(module: OnnxNetwork, example: Inputs) -> bool:
+def _takes_any_batch(module: OnnxNetwork, example: Inputs, largest: int) -> bool:
     """Say whether two samples at once give what they give one by one."""
     other = tuple(_changed(tensor) for tensor in example)
     pair = tuple(torch.cat(parts) for parts in zip(example, other, strict=True))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), BoundedMemory(largest):
             together, one, two = (_all(module(*inputs)) for inputs in (pair, example, other))
     except CAPTURE_ERRORS:
         return False
@@ -102,6 +105,7 @@ def _example(file: OnnxFile, source: Source) -> Inputs:
                 f"{file.path}: its input {given.name} is no tensor of numbers.",
                 "Export the network with tensors as inputs.",
             )
+    check_shapes(shapes, str(file.path))
     dtypes = [str(DTYPES[given.kind]).removeprefix("torch.") for given in file.inputs]
     return random_inputs(shapes, dtypes, _vocabulary(file))
 

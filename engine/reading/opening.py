@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import Inputs, Network, Origin, capture
+from featherweight.engine.reading.bounds import check_weights
 from featherweight.engine.reading.examples import check_runs, example_of
 
 CLOSE = 1e-3
@@ -29,7 +30,7 @@ def opened(
     A graph that gives other outputs (noise, say) is not kept: the network opens with the reason.
     Raises UserError where a name in the module is no plain name, or it does not run.
     """
-    check_names(module, source.path)
+    check_whole(module, source.path)
     notes += in_float32(module) if example is None else ()
     if example is None:
         example = example_of(module, source)
@@ -52,16 +53,38 @@ def _same(expected: tuple[Tensor, ...], network: Network, example: Inputs) -> bo
     )
 
 
-def check_names(module: nn.Module, path: str) -> None:
-    """Raise UserError where a layer or a tensor of a module is not named in plain letters."""
-    for part in module.modules():
-        for name in (*part._modules, *part._parameters, *part._buffers):
-            check_name(name, path)
+def check_whole(module: nn.Module, path: str) -> None:
+    """Raise UserError where a module is no tree of modules and tensors with plain names."""
+    try:
+        _check_part(module, path, set())
+    except (AttributeError, RecursionError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged: it holds a layer that lacks its parts.", "Save it again."
+        ) from error
+    check_weights(module, path)
+
+
+def _check_part(part: nn.Module, path: str, above: set[int]) -> None:
+    if id(part) in above:
+        raise UserError(f"{path} is refused: a layer of it holds itself.", "Save it again.")
+    for name in (*part._modules, *part._parameters, *part._buffers):
+        check_name(name, path)
+    held = [*part._modules.values(), *part._parameters.values(), *part._buffers.values()]
+    parts = len(part._modules)
+    if not all(
+        value is None or isinstance(value, nn.Module if at < parts else Tensor)
+        for at, value in enumerate(held)
+    ):
+        raise TypeError("a part is of another kind")
+    for inner in part._modules.values():
+        if inner is not None:
+            _check_part(inner, path, {*above, id(part)})
 
 
 def check_name(name: str, path: str) -> None:
     """Raise UserError where a dotted name is not made of letters, digits and underscores."""
-    if not all(PLAIN_NAME.fullmatch(part) for part in str(name).split(".")):
+    plain = isinstance(name, str) and all(map(PLAIN_NAME.fullmatch, name.split(".")))
+    if not plain:
         raise UserError(
             f"{path} is refused: it names a part of the network {str(name)[:60]!r}.",
             "Names of layers and tensors are letters, digits, underscores and dots.",

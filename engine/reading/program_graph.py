@@ -1,8 +1,6 @@
 """The graph of a `.pt2` file: its JSON nodes as an fx graph of PyTorch's own operators."""
 
-import math
 import operator
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.lifting import container
+from featherweight.engine.operators import operator_named
 from featherweight.engine.reading.examples import SMALLEST_VOCABULARY
 from featherweight.engine.reading.opening import check_name
 
@@ -36,31 +35,7 @@ MEMORY_FORMATS = {
 }
 PLAIN = ("int", "ints", "float", "floats", "string", "strings", "bool", "bools", "int_lists")
 
-ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
-# Of aten's internal operators those that exported programs hold; the others touch raw memory.
-INTERNAL = (
-    *("_to_copy", "_softmax", "_log_softmax", "_unsafe_view", "_convolution", "_weight_norm"),
-    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "_adaptive_avg_pool2d"),
-    "_scaled_dot_product_flash_attention_for_cpu",
-)
-REFUSED = ("from_file", "set_", "set", "resize_", "resize", "resize_as_", "record_stream")
-ASSERTIONS = ("_assert", "sym_constrain_range")
-
-NUMBERS: dict[str, Callable[..., Any]] = {
-    **{
-        f"_operator.{name}": getattr(operator, name)
-        for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow", "getitem")
-    },
-    **{
-        f"_operator.{name}": getattr(operator, name)
-        for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_")
-    },
-    **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
-    **{
-        f"torch.{name}": getattr(torch, name)
-        for name in ("sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite")
-    },
-}
+ASSERTIONS = ("torch.ops.aten._assert", "torch.ops.aten.sym_constrain_range")
 
 
 class ProgramGraph:
@@ -161,22 +136,12 @@ class ProgramGraph:
 
     def _target(self, name: str) -> Callable[..., Any] | None:
         """Return the operator of a name, None for an assertion, which gives nothing."""
-        if name in NUMBERS:
-            return NUMBERS[name]
-        found = ATEN.fullmatch(name)
-        if found is None:
-            raise self._refused(name)
-        packet, overload = found.groups()
-        if packet.startswith(ASSERTIONS):
+        if name.startswith(ASSERTIONS):
             return None
-        if packet in REFUSED or (packet.startswith("_") and packet not in INTERNAL):
-            raise self._refused(name)
-        target: Callable[..., Any] | None = getattr(
-            getattr(torch.ops.aten, packet, None), overload, None
-        )
-        if target is None:
-            raise self._refused(name)
-        return target
+        try:
+            return operator_named(name)
+        except ValueError as error:
+            raise self._refused(name) from error
 
     def _refused(self, name: str) -> UserError:
         return UserError(

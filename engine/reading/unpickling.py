@@ -18,6 +18,7 @@ from torch import nn
 from torch.serialization import safe_globals
 
 from featherweight.engine.errors import UserError
+from featherweight.engine.reading.bounds import check_members
 from featherweight.engine.reading.trust import import_trusted, require_trust
 
 # What torch.load raises on a file that is cut off or altered.
@@ -87,7 +88,10 @@ def load_checkpoint(path: Path, trust: tuple[str, ...]) -> Any:
             "Save the network itself with torch.save, or with torch.export.save.",
         )
     try:
-        wanted = set(_globals_of(path))
+        with warnings.catch_warnings():
+            # A damaged pickle may hold texts that pickletools remarks on.
+            warnings.simplefilter("ignore")
+            wanted = set(_globals_of(path))
     except (*DAMAGE, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     allowed = _resolved(wanted, trust, path)
@@ -102,6 +106,7 @@ def load_checkpoint(path: Path, trust: tuple[str, ...]) -> Any:
 
 def _damaged(path: Path, error: BaseException) -> UserError:
     told = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    told = told or (str(error) if isinstance(error, ValueError) else "")
     if "persistent_load" in told:
         return UserError(
             f"{path} is a whole network in the form that torch.save had before PyTorch 1.6.",
@@ -119,6 +124,7 @@ def _globals_of(path: Path) -> Iterator[Global]:
     members = [name for name in zip_members(path) if name.rpartition("/")[2] == "data.pkl"]
     if members:
         with zipfile.ZipFile(path) as archive, archive.open(members[0]) as pickled:
+            check_members(archive, str(path))
             yield from _globals_in(pickled)
         return
     with path.open("rb") as file:

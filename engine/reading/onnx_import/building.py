@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from featherweight.engine.errors import UserError
 from featherweight.engine.lifting import container, place
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs
+from featherweight.engine.reading.bounds import largest_bytes
 from featherweight.engine.reading.onnx_import import arithmetic, neural, recurrent, shapes
 from featherweight.engine.reading.onnx_import.layers import Operands, Parameters, builders
 from featherweight.engine.reading.onnx_import.model import OnnxFile
@@ -28,6 +29,7 @@ from featherweight.engine.reading.onnx_import.values import (
     Host,
     UnsupportedError,
     Value,
+    is_host,
     operators,
 )
 
@@ -59,6 +61,8 @@ SETTINGS: dict[str, tuple[int, ...]] = {
 # exporters write one tensor where two layers, of which neither was trained, are equal.
 TIED = ("Gather", "Gemm", "MatMul")
 LONGEST_NAME = 80
+# Numpy computes with constants up to this size: three of them can ask for no more than memory.
+SMALL_HOST = 1 << 8
 KEEPING = ("Identity", "Transpose", "Cast", "DequantizeLinear", "Reshape", "Unsqueeze", "Squeeze")
 
 
@@ -139,7 +143,7 @@ class Builder:
         self.origins: dict[str, str] = {}
         self.layers: dict[str, str] = {}
         self.biased: set[str] = set()
-        self.quantized = self.rounded = 0
+        self.quantized = self.rounded = self.folded = 0
         uses = [name for node in file.nodes for name in node.input]
         self.uses = Counter([*uses, *file.outputs])
         self.users = {name: node for node in file.nodes for name in node.input}
@@ -194,11 +198,13 @@ class Builder:
         return f"operator {_told(node.op_type)}{where} at node {_told(name)!r}"
 
     def _take_branch(self, node: NodeProto) -> None:
-        chosen = self.constants.get(node.input[0])
-        if chosen is None:
+        chosen = self._example(node.input[0])
+        if not is_host(chosen):
+            # Shapes, and what follows from them, are known; the numbers of a tensor are not.
             raise UnsupportedError("condition depends on the input")
         graphs = self.file.attributes(node)
-        graph: GraphProto = graphs["then_branch" if chosen.reshape(-1)[0] else "else_branch"]
+        taken = bool(np.asarray(chosen).reshape(-1)[0])
+        graph: GraphProto = graphs["then_branch" if taken else "else_branch"]
         for tensor in graph.initializer:
             self.constants[tensor.name] = self.file.array(tensor)
         for inner in graph.node:
@@ -240,12 +246,16 @@ class Builder:
     def _fold(self, node: NodeProto, call: Call) -> None:
         if node.op_type not in operators:
             raise UnsupportedError("inputs are all constants")
-        arguments = [self._example(name) for name in node.input]
+        settings = SETTINGS.get(node.op_type, ())
+        arguments = [self._constant(name, at in settings) for at, name in enumerate(node.input)]
         result = operators[node.op_type](call, *arguments)
         results = result if isinstance(result, tuple) else (result,)
         for name, value in zip(node.output, results, strict=False):
             array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
             self.constants[name] = array
+            self.folded += array.nbytes
+        if self.folded > largest_bytes(self.file.path):
+            raise UnsupportedError("constants grow out of all proportion to the file")
         if node.op_type in KEEPING and node.input:
             source = node.input[0]
             if MADE_UP.fullmatch(node.output[0]) or node.op_type == "DequantizeLinear":
@@ -255,6 +265,13 @@ class Builder:
                 self.parameters.turned[node.output[0]] = source
             if node.op_type == "Identity" and source in self.parameters.turned:
                 self.parameters.turned[node.output[0]] = self.parameters.turned[source]
+
+    def _constant(self, name: str, setting: bool) -> Value:
+        """Return a constant to compute with: as a tensor, whose results are bounded, if large."""
+        array = self.constants.get(name)
+        if setting or array is None or array.dtype == object or array.size <= SMALL_HOST:
+            return self._example(name)
+        return torch.from_numpy(array if array.flags.writeable else np.array(array))
 
     def _add_layer(self, node: NodeProto, call: Call) -> bool:
         build = builders.get(node.op_type)

@@ -1,6 +1,7 @@
 """An ONNX file as plain parts: nodes, constants as arrays, inputs."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.reading.onnx_import.values import Host
 
 OLDEST, NEWEST = 7, 26
-DAMAGE = (DecodeError, ValueError, TypeError, LookupError, OSError, MemoryError, RuntimeError)
+DAMAGE = (
+    *(DecodeError, ValueError, TypeError, LookupError, OSError, MemoryError, RuntimeError),
+    onnx.checker.ValidationError,
+)
+# No network has so many nodes; functions that call functions can make a few lines more than that.
+MOST_NODES = 1 << 20
 PACKED = {"int4": np.int8, "int2": np.int8, "uint4": np.uint8, "uint2": np.uint8}
 
 
@@ -106,6 +112,7 @@ def load(path: Path) -> OnnxFile:
     try:
         model = onnx.load_model(path, load_external_data=False)
         if model.functions:
+            _check_functions(model)
             model = onnx.inliner.inline_local_functions(model)
         _fill(file, model)
     except DAMAGE as error:
@@ -114,6 +121,26 @@ def load(path: Path) -> OnnxFile:
             f"{path} is damaged or no ONNX file: {reason[:200]}.", "Export or download it again."
         ) from error
     return file
+
+
+def _check_functions(model: ModelProto) -> None:
+    """Raise ValueError where functions would make more nodes than a network has."""
+    bodies = {(one.domain, one.name): one.node for one in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Iterable[NodeProto], depth: int) -> int:
+        if depth > len(bodies):
+            raise ValueError("its functions call each other in a circle")
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in bodies and key not in sizes:
+                sizes[key] = size(bodies[key], depth + 1)
+            total += sizes.get(key, 1)
+        return total
+
+    if size(model.graph.node, 0) > MOST_NODES:
+        raise ValueError("its functions stand for millions of operators")
 
 
 def _fill(file: OnnxFile, model: ModelProto) -> None:
