@@ -55,8 +55,8 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
     layers = dict(network.layers())
     for name in recipe.layers:
         if name not in layers:
-            near = difflib.get_close_matches(name, layers, 1)
-            hint = f"Did you mean {near[0]}?" if near else "`featherweight inspect` lists them."
+            near = sorted(difflib.get_close_matches(name, layers), key=list(layers).index)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "`inspect` lists its layers."
             raise UserError(f"The recipe names layer {name}, which the network lacks.", hint)
     tied = _tied(network)
     found = {}

@@ -95,7 +95,6 @@ def test_that_the_demo_is_compressed_by_clicking_and_exported_with_the_same_labe
     expected = labels_of_archive(archive, tmp_path)
     assert len(expected) == 2000
     assert (labels_of_onnx(exported) == expected).all()
-    assert "torch" not in sys.modules
 
 
 def test_that_the_recipe_of_the_window_gives_the_terminal_the_same_bytes(
