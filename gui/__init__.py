@@ -7,7 +7,7 @@ The map, from a click to what is shown (intents go down to the document, signals
 - `views`, `dialogs`, `item_models`: what shows the document; `widgets`: controls without networks.
 - `document`: the one place where views meet. Its parts: `recipe_editor`, `commands` (choices that
   can be undone), `opening` and `trust_memory`, `runs` and `job`, `questions`, `layer_latency`,
-  `keeper` and `project_file` (on disk), `demo`.
+  `keeper` and `project_file` (on disk).
 - `engine_client`: the engine process; requests go in, events come out as signals.
 - `theme`, `style_sheet`, `icons`, `wording`, `settings`: the look, the words, what is remembered.
 """

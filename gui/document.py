@@ -27,7 +27,6 @@ from featherweight.engine.options import MethodDescription, Slot
 from featherweight.engine.recipe import FineTuning, Recipe, Setting
 from featherweight.engine.results import Prediction, Result
 from featherweight.gui.commands import Edit
-from featherweight.gui.demo import demo_source, demo_task
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job
 from featherweight.gui.keeper import Keeper
@@ -38,6 +37,7 @@ from featherweight.gui.questions import NewestQuestion
 from featherweight.gui.recipe_editor import RecipeEditor
 from featherweight.gui.runs import ExportFormat, Runs
 from featherweight.gui.trust_memory import TrustMemory
+from featherweight.resources.demo.sources import demo_source, demo_task
 
 
 class Document(QObject):

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLa
 from featherweight.engine.events import Source
 from featherweight.gui import icons, theme
 from featherweight.gui.actions import MENUS, Actions
-from featherweight.gui.demo import demo_source
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.settings import SCHEMES, Settings
@@ -20,6 +19,7 @@ from featherweight.gui.views.notice_bar import NoticeBar
 from featherweight.gui.views.start_screen import StartScreen
 from featherweight.gui.widgets.text import label
 from featherweight.gui.window_actions import WindowActions
+from featherweight.resources.demo.sources import demo_source
 
 if TYPE_CHECKING:
     from featherweight.gui.workbench import Workbench

@@ -9,9 +9,9 @@ from pytestqt.qtbot import QtBot
 from featherweight.engine.events import Source, TrustNeeded
 from featherweight.engine.recipe import FineTuning, Setting
 from featherweight.engine.results import Export
-from featherweight.gui.demo import demo_folder
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
+from featherweight.resources.demo.sources import demo_folder
 
 LONG = 30_000
 FACTORY = """

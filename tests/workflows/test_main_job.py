@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnxruntime
 from PySide6.QtWidgets import QListWidget, QProgressBar
 
-from featherweight.gui.demo import demo_folder
 from featherweight.gui.widgets.charts import LineChart
+from featherweight.resources.demo.sources import demo_folder
 
 LABELS = npt.NDArray[np.int64]
 ENGINE_LABELS = """

@@ -1,6 +1,6 @@
 """The demo pruned by half, exported and run in ONNX Runtime beside the original.
 
-Run it from anywhere: `python tests/benchmarks/exporting.py`. Every layer that can loses half of its
+Run it from anywhere: `python tests/benchmarks/export.py`. Every layer that can loses half of its
 channels, one epoch recovers, and both files are timed by turns in one run. Exits with 1 where the
 pruned one is less than 1.5 times as fast. The second row holds the same layers in 8-bit integers.
 """
