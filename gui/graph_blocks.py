@@ -15,7 +15,8 @@ from featherweight.gui.graph_layout import RANK_GAP, Graph, Net, Placement, Stro
 DEEPEST = 32
 MOST_AT_FIRST = 48
 TITLE, PADDING = 26.0, 14.0
-LETTER = 6.6
+LETTER, STRONG_LETTER, SMALL_LETTER, MARKS = 6.6, 7.6, 6.0, 84.0
+LONGEST_TITLE = 24
 LAYER_HEIGHT, FUNCTION_HEIGHT, BLOCK_HEIGHT = 42.0, 26.0, 46.0
 NARROWEST, WIDEST = 92.0, 220.0
 
@@ -49,15 +50,12 @@ class Block:
     def size(self) -> tuple[float, float]:
         """Return width and height as a single box."""
         node = self.node
-        if node is None:
-            longest, height = max(len(self.label) + 3, 12), BLOCK_HEIGHT
-        elif node.layer:
-            below = " · ".join((node.kind, *node.then))
-            longest, height = max(len(self.label) + 2, len(below)), LAYER_HEIGHT
-        else:
+        if node is not None and not node.layer:
             text = " · ".join((self.label, *node.then))
             return min(max(len(text) * LETTER + 22, 44.0), WIDEST), FUNCTION_HEIGHT
-        return min(max(longest * LETTER + 26, NARROWEST), WIDEST), height
+        below = " · ".join((node.kind, *node.then)) if node else ""
+        wide = max(len(self.label) * STRONG_LETTER + MARKS, len(below) * LETTER + 24)
+        return min(max(wide, NARROWEST), WIDEST), LAYER_HEIGHT if node else BLOCK_HEIGHT
 
 
 @dataclass(frozen=True)
@@ -278,7 +276,9 @@ def _make_room(block: Block, placement: Placement, above: bool, below: bool) -> 
     """Add the frame's title and padding; ports keep to the edge."""
     if block.parent is None:
         return
-    half = max(placement.right, (len(block.label) * LETTER + 50) / 2) + PADDING
+    # What enters comes down in the middle; the title stands to the left of it.
+    title = min(len(block.label), LONGEST_TITLE) * SMALL_LETTER + 8
+    half = max(placement.right, title) + PADDING
     placement.left, placement.right = -half, half
     top = 0.0 if above else TITLE + 4.0
     bottom = 0.0 if below else PADDING

@@ -1,4 +1,4 @@
-"""The workbench: table and graph in the middle, and around them what is asked and done of layers."""
+"""The workbench: table and graph in the middle, around them what is asked and done of layers."""
 
 from PySide6.QtCore import QByteArray, Qt
 from PySide6.QtGui import QAction, QKeySequence, QShowEvent

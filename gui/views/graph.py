@@ -2,27 +2,20 @@
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSignalBlocker, Qt
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QAction, QKeySequence, QShowEvent
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
-from featherweight.gui import graph_steps, icons, theme
+from featherweight.gui import graph_steps
 from featherweight.gui.document import Document
 from featherweight.gui.graph_blocks import Block, Picture
 from featherweight.gui.graph_drafter import Draft, Drafter
 from featherweight.gui.item_models.graph_boxes import COLOURINGS, GraphBoxes, shades
+from featherweight.gui.item_models.graph_marks import GraphMarks
 from featherweight.gui.item_models.layer_words import LayerWords
 from featherweight.gui.widgets.box_canvas import NOBODY, BoxCanvas
-from featherweight.gui.widgets.box_painter import Looks
 from featherweight.gui.widgets.colour_key import ColourKey
 from featherweight.gui.widgets.empty_state import EmptyState
-from featherweight.gui.widgets.text import ElidedLabel, label
+from featherweight.gui.widgets.picture_bar import PictureBar
+from featherweight.gui.widgets.text import ElidedLabel
 
 ADDING = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
 NO_GRAPH = "There is no graph to draw"
@@ -39,9 +32,7 @@ class GraphView(QWidget):
         self._draft: Draft | None = None
         self._model = GraphBoxes()
         self._words = LayerWords()
-        self._places: dict[str, list[int]] = {}
-        self._fills: tuple[tuple[str, ...], ...] = ()
-        self._locked: frozenset[int] = frozenset()
+        self._marks = GraphMarks(self._model, self._words)
         self._found: list[Block] = []
         self._hit = NOBODY
         self._hovered = NOBODY
@@ -54,6 +45,7 @@ class GraphView(QWidget):
         self._on_methods_changed()
 
     def _build(self) -> None:
+        self.bar = PictureBar(COLOURINGS)
         self.canvas = BoxCanvas()
         self.canvas.setObjectName("graph")
         self.canvas.setAccessibleName("Graph of the network")
@@ -65,41 +57,9 @@ class GraphView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addLayout(self._top())
+        layout.addWidget(self.bar)
         layout.addWidget(self._stack, 1)
         layout.addLayout(self._bottom())
-        self._dress()
-
-    def _top(self) -> QHBoxLayout:
-        self.search_box = QLineEdit()
-        self.search_box.setObjectName("graph_search")
-        self.search_box.setAccessibleName("Find in the graph")
-        self.search_box.setPlaceholderText("Find a layer; Enter goes to the next")
-        self.search_box.setClearButtonEnabled(True)
-        self._glass = QAction(self)
-        self.search_box.addAction(self._glass, QLineEdit.ActionPosition.LeadingPosition)
-        self.colour_box = QComboBox()
-        self.colour_box.setObjectName("graph_colour")
-        self.colour_box.setAccessibleName("Colour by")
-        self.colour_box.setToolTip("What the colour of a layer tells")
-        for name, title in COLOURINGS.items():
-            self.colour_box.addItem(title, name)
-        self.fold_button = QPushButton("Fold")
-        self.fold_button.setToolTip("Show every module as one block")
-        self.unfold_button = QPushButton("Unfold")
-        self.unfold_button.setToolTip("Show every layer")
-        self.fit_button = QPushButton("Fit")
-        self.fit_button.setToolTip("Show the whole graph (F)")
-        for name in ("fold", "unfold", "fit"):
-            getattr(self, f"{name}_button").setObjectName(f"graph_{name}")
-        top = QHBoxLayout()
-        top.setContentsMargins(12, 8, 12, 8)
-        top.setSpacing(8)
-        top.addWidget(self.search_box, 1)
-        top.addWidget(label("Colour by", "muted"))
-        for piece in (self.colour_box, self.fold_button, self.unfold_button, self.fit_button):
-            top.addWidget(piece)
-        return top
 
     def _bottom(self) -> QHBoxLayout:
         self.about = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
@@ -134,16 +94,17 @@ class GraphView(QWidget):
         canvas.moved.connect(self._on_moved)
         canvas.swept.connect(self._on_swept)
         canvas.dismissed.connect(lambda: self._select((), Qt.KeyboardModifier.NoModifier))
-        self.search_box.textChanged.connect(self._on_search_changed)
-        self.search_box.returnPressed.connect(self._on_next_hit)
-        self.colour_box.currentIndexChanged.connect(self._colour)
-        self.fold_button.clicked.connect(self._on_fold_all)
-        self.unfold_button.clicked.connect(lambda: self._refold(frozenset()))
-        self.fit_button.clicked.connect(canvas.fit)
+        bar = self.bar
+        bar.searched.connect(self._on_searched)
+        bar.stepped.connect(self._on_stepped)
+        bar.coloured.connect(self._colour)
+        bar.fold.clicked.connect(self._on_fold_all)
+        bar.unfold.clicked.connect(lambda: self._refold(frozenset()))
+        bar.fit.clicked.connect(canvas.fit)
         self.measure_button.clicked.connect(self._on_measure)
         find = QAction("Find in the graph", self)
         find.setShortcut(QKeySequence.StandardKey.Find)
-        find.triggered.connect(self.search_box.setFocus)
+        find.triggered.connect(self.bar.search_box.setFocus)
         self.addAction(find)
 
     @property
@@ -168,20 +129,17 @@ class GraphView(QWidget):
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         if event.type() == QEvent.Type.PaletteChange:
-            self._dress()
             self._colour()
         super().changeEvent(event)
 
-    def _dress(self) -> None:
-        self._glass.setIcon(icons.icon("filter", theme.colours().muted))
-
     def _on_network_changed(self) -> None:
-        with QSignalBlocker(self.search_box):
-            self.search_box.clear()
+        with QSignalBlocker(self.bar.search_box):
+            self.bar.search_box.clear()
         self._drafter.drop()
         self._draft, self._found = None, []
         self._held, self._wanted = None, ""
         self._stale = True
+        self._show_picture(Picture())
         if self.isVisible():
             self._begin()
 
@@ -198,20 +156,19 @@ class GraphView(QWidget):
 
     def _on_drawn(self, draft: Draft) -> None:
         first, self._draft = self._draft is None, draft
-        self._model = GraphBoxes(draft.picture, self._document.layers)
-        self._places = {}
-        for place, shown in enumerate(draft.picture.boxes):
-            for name in self._model.names(shown.block):
-                self._places.setdefault(name, []).append(place)
-        picture = draft.picture
-        size = (picture.width, picture.height)
-        self.canvas.show_boxes(self._model.boxes(), self._model.frames(), picture.strokes, size)
-        self._lock()
-        self._colour()
+        self._show_picture(draft.picture)
         if first:
             self.canvas.fit_readably()
         self._hold()
-        self._show_current()
+
+    def _show_picture(self, picture: Picture) -> None:
+        self._model = model = GraphBoxes(picture, self._document.layers)
+        self._marks = GraphMarks(model, self._words)
+        self._hovered = NOBODY
+        size = (picture.width, picture.height)
+        self.canvas.show_boxes(model.boxes(), model.frames(), picture.strokes, size)
+        self.canvas.current = self._marks.first(self._document.selection)
+        self._colour()
 
     def _hold(self) -> None:
         """Keep what was folded where it was, and go to what was searched for."""
@@ -235,35 +192,26 @@ class GraphView(QWidget):
 
     def _on_methods_changed(self) -> None:
         self._words = LayerWords(self._document.methods)
-        self._lock()
+        self._marks = GraphMarks(self._model, self._words)
         self._colour()
 
     def _on_recipe_changed(self) -> None:
-        if self.colour_box.currentData() == "choices":
+        if self.bar.colouring == "choices":
             self._colour()
 
     def _on_latency_changed(self) -> None:
         self._model = GraphBoxes(self.picture, self._document.layers)
+        self._marks = GraphMarks(self._model, self._words)
         self._colour()
 
     def _on_measure(self) -> None:
         self.measure_button.setEnabled(False)
         self._document.measure_latency()
 
-    def _lock(self) -> None:
-        layers = self._document.layers
-        self._locked = frozenset(
-            place
-            for place, shown in enumerate(self.picture.boxes)
-            if shown.block.node is not None
-            and (layer := layers.get(shown.block.node.layer)) is not None
-            and self._words.lock_reasons(layer)
-        )
-
     def _colour(self) -> None:
-        what = str(self.colour_box.currentData())
+        what = self.bar.colouring
         colouring = self._model.colour_by(what, self._document.recipe, self._words)
-        self._fills = colouring.fills
+        self._marks.fills = colouring.fills
         unmeasured = what == "latency" and not colouring.most
         self.measure_button.setVisible(unmeasured and self._document.network is not None)
         self.measure_button.setEnabled(True)
@@ -276,49 +224,18 @@ class GraphView(QWidget):
         self._mark()
 
     def _on_selection_changed(self) -> None:
-        if not self._following and self._document.selection:
-            places = self._places.get(self._document.selection[0], [])
-            if places and self.isVisible():
-                self.canvas.bring_into_view(self.canvas.rect_of(places[0]))
-            self.canvas.current = places[0] if places else NOBODY
+        if not self._following:
+            place = self._marks.first(self._document.selection)
+            self.canvas.current = place
+            if place != NOBODY and self.isVisible():
+                self.canvas.bring_into_view(self.canvas.rect_of(place))
         self._mark()
 
     def _mark(self) -> None:
         """Let the selection stand out, and what loses channels together with it."""
         selection = self._document.selection
-        chosen = self._boxes_of(selection)
-        partners = self._partners(selection)
-        own = self._model.names(self._block(self._hovered)) if self._hovered != NOBODY else ()
-        self.canvas.show_looks(
-            Looks(
-                fills=self._fills,
-                locked=self._locked,
-                chosen=chosen,
-                lit=self._boxes_of(partners) - chosen,
-                hinted=self._boxes_of((*own, *self._partners(own)))
-                if self._partners(own)
-                else frozenset(),
-                found=frozenset(self._found_places()),
-                counts=self._counts(partners),
-            )
-        )
+        self.canvas.show_looks(self._marks.looks(selection, self._hovered, self._found))
         self._show_current()
-
-    def _boxes_of(self, names: tuple[str, ...]) -> frozenset[int]:
-        return frozenset(place for name in names for place in self._places.get(name, ()))
-
-    def _partners(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        layers, own = self._document.layers, set(names)
-        found = dict.fromkeys(other for name in names for other in layers[name].coupled)
-        return tuple(name for name in found if name not in own)
-
-    def _counts(self, partners: tuple[str, ...]) -> dict[int, str]:
-        inside: dict[int, int] = {}
-        for name in partners:
-            for place in self._places.get(name, ()):
-                if self._block(place).node is None:
-                    inside[place] = inside.get(place, 0) + 1
-        return {place: f"{count} coupled" for place, count in inside.items()}
 
     def _block(self, place: int) -> Block:
         return self.picture.boxes[place].block
@@ -387,19 +304,15 @@ class GraphView(QWidget):
             self._held = (held.key, self.canvas.to_view(top))
         self._drafter.redraw(self._draft.root, network.edges, folded)
 
-    def _on_search_changed(self, text: str) -> None:
+    def _on_searched(self, text: str) -> None:
         self._found = graph_steps.find(self._draft.root, text) if self._draft else []
         self._hit = NOBODY
         self._mark()
 
-    def _found_places(self) -> list[int]:
-        keys = {key for block in self._found for key in (block.key, *graph_steps.around(block))}
-        return [p for p, shown in enumerate(self.picture.boxes) if shown.block.key in keys]
-
-    def _on_next_hit(self) -> None:
+    def _on_stepped(self, by: int) -> None:
         if not self._found:
             return
-        self._hit = (self._hit + 1) % len(self._found)
+        self._hit = (self._hit + by) % len(self._found) if self._hit != NOBODY else 0
         block = self._found[self._hit]
         hidden = graph_steps.around(block) & self.folded
         if hidden:
@@ -417,14 +330,14 @@ class GraphView(QWidget):
     def _show_current(self) -> None:
         """Say in words what the selection is, below the graph and to screen readers."""
         document, place = self._document, self.canvas.current
-        partners = self._partners(document.selection)
+        partners = self._marks.partners(document.selection)
         if place != NOBODY:
             said = self._sentences(place)
         elif document.selection:
             said = (f"{len(document.selection)} layers selected",)
             if partners:
                 said = (*said, f"{len(partners)} more lose channels together with them")
-        elif self.search_box.text():
+        elif self.bar.search_box.text():
             said = (f"{len(self._found)} found",)
         else:
             said = (HELP,)

@@ -13,6 +13,7 @@ from featherweight.gui import icons, theme
 TEXT_FROM, OUTLINE_FROM = 0.4, 0.12
 RADIUS, ICON = 7.0, 14
 SMALLEST = 5.0
+INKS = ("#16202e", "#ffffff")
 
 Form = Literal["box", "pill", "stack"]
 
@@ -42,6 +43,20 @@ class Looks:
     hinted: frozenset[int] = frozenset()
     found: frozenset[int] = frozenset()
     counts: dict[int, str] = field(default_factory=dict)
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours, 1 to 21, as the accessibility guidelines define it."""
+    dark, light = sorted(_luminance(QColor(shade)) for shade in (first, second))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(shade: QColor) -> float:
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (shade.redF(), shade.greenF(), shade.blueF())
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def blend(ground: str, shade: str, share: float) -> str:
@@ -214,8 +229,6 @@ class BoxPainter:
             return
         half = rect.height() / 2
         top = QRectF(rect.left() + used, rect.top() + 3, rect.width() - 2 * used, half)
-        if used * 2 > rect.width() / 2:
-            top = QRectF(rect.left(), rect.top() + 3, rect.width() - used, half)
         bottom = QRectF(rect.left(), rect.center().y() - 1, rect.width(), half - 2)
         self._write(painter, top, box.title, ink, self._strong)
         text = looks.counts.get(place, box.below)
@@ -227,9 +240,7 @@ class BoxPainter:
     def _ink(self, ground: str) -> str:
         ink = self._inks.get(ground)
         if ink is None:
-            light = QColor(ground).lightnessF() > 0.5
-            dark_ink = "#16202e"
-            ink = self._inks[ground] = dark_ink if light else "#ffffff"
+            ink = self._inks[ground] = max(INKS, key=lambda ink: contrast(ink, ground))
         return ink
 
     def _write(

@@ -20,7 +20,7 @@ LARGEST = 2.5
 NOTCH = 120.0
 STEP = 1.2
 MARGIN = 24.0
-READABLE = 0.6
+READABLE = 0.45
 
 
 class Drag(Enum):
