@@ -4,8 +4,8 @@ Each check returns nothing where it holds and raises AssertionError, or the engi
 with the reason where it does not.
 """
 
+import logging
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,17 +78,6 @@ class Files:
         body = f"    return ZOO[{entry.name!r}].{which}.build()"
         self.factory.write_text("\n".join((*lines, body, "")))
 
-    def formats(self) -> dict[str, Callable[[], Network]]:
-        """Return for every format how to save in it and open it again."""
-        return {
-            "pickle": self.pickle,
-            "state dict": self.state_dict,
-            "safetensors": self.safetensors,
-            "pt2": self.exported_program,
-            "onnx": self.traced_onnx,
-            "onnx, newer exporter": self.graph_onnx,
-        }
-
     def pickle(self) -> Network:
         """Save the whole module."""
         path = self.folder / "whole.pt"
@@ -99,13 +88,13 @@ class Files:
         """Save the weights, under a key as training scripts do, with the factory."""
         path = self.folder / "weights.pth"
         torch.save({"state_dict": self.module.state_dict(), "epoch": 3}, path)
-        return self._from_factory(path)
+        return self.from_factory(path)
 
     def safetensors(self) -> Network:
         """Save the weights without a pickle, with the factory."""
         path = self.folder / "weights.safetensors"
         save_model(self.module, str(path))
-        return self._from_factory(path)
+        return self.from_factory(path)
 
     def exported_program(self) -> Network:
         """Save what torch.export draws."""
@@ -140,7 +129,8 @@ class Files:
     def _pair(self) -> Inputs:
         return tuple(torch.cat([tensor, tensor.flip(-1)]) for tensor in self.inputs)
 
-    def _from_factory(self, path: Path) -> Network:
+    def from_factory(self, path: Path) -> Network:
+        """Open a file that holds weights only."""
         return self._opened(path, (str(self.factory),), f"{self.factory}:build")
 
     def _opened(self, path: Path, trust: tuple[str, ...], factory: str = "") -> Network:
@@ -189,6 +179,7 @@ def write_traced(module: nn.Module, inputs: Inputs, path: Path) -> None:
 def write_drawn(module: nn.Module, inputs: Inputs, path: Path) -> None:
     """Export to ONNX with the newer exporter, the batch free."""
     batch = Dim("batch")
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -296,11 +287,6 @@ def assert_trains(network: Network, inputs: Inputs) -> None:
     after = outputs_of(copy.module.eval(), inputs)
     for one, other in zip(before, after, strict=True):
         assert not torch.equal(one, other), "a step of training changes nothing"
-
-
-def kept_layers(coupling: Coupling) -> Iterator[tuple[str, str]]:
-    """Give the layers that lose nothing, with the reason."""
-    yield from coupling.locks.items()
 
 
 def analysed(network: Network) -> Coupling:
