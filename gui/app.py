@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="featherweight-window", description="Open the window of Featherweight."
+        prog="featherweight window", description="Open the window of Featherweight."
     )
     parser.add_argument("file", nargs="?", type=Path, help="a network or a project to open")
     parser.add_argument("--demo", action="store_true", help="open the demo")

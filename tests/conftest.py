@@ -1,5 +1,6 @@
 """What holds for every test: nothing that a test started may still run when it ends."""
 
+import os
 import sys
 import threading
 import time
@@ -11,6 +12,8 @@ from weakref import WeakSet
 import pytest
 
 PATIENCE = 3.0
+# Windows of tests need no display, and must not depend on one.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
 @pytest.fixture(scope="session", autouse=True)
