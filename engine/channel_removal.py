@@ -123,6 +123,7 @@ class _Rewriter:
             **dict.fromkeys(("expand", "broadcast_to"), self._resize_result),
             **dict.fromkeys(("split", "split_with_sizes", "chunk"), self._resize_parts),
             **dict.fromkeys(FILLED, self._resize_filled),
+            **dict.fromkeys(("constant_pad_nd", "pad"), self._resize_padding),
             "narrow": self._move_narrow,
             "scaled_dot_product_attention": self._keep_scale,
             "select": self._move_index,
@@ -161,6 +162,17 @@ class _Rewriter:
         axis = self._axis(call.node)
         if axis:
             _set(call, "size", self._resized(call.arguments["size"], axis, axis.dimension))
+
+    def _resize_padding(self, call: FunctionCall) -> None:
+        axis = self._axis(call.node)
+        pads = list(call.arguments["pad"])
+        position = 2 * (len(axis.shape) - 1 - axis.dimension) if axis else len(pads)
+        if axis and position < len(pads):
+            stays = self.plan.stays(axis.atoms)
+            before, after = pads[position : position + 2]
+            kept = stays[:before].sum(), stays[len(stays) - after :].sum()
+            pads[position : position + 2] = map(int, kept)
+            _set(call, "pad", pads)
 
     def _resize_unflattened(self, call: FunctionCall) -> None:
         axis = self._axis(call.node)

@@ -4,11 +4,10 @@ import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from featherweight.engine.inspecting.channel_calls import FunctionCall, Tracks
-from featherweight.engine.inspecting.channel_ids import NONE, Constraints, IdTensor
+from featherweight.engine.inspecting.channel_ids import Constraints, IdTensor
 from featherweight.engine.inspecting.channel_products import contract, elementwise
 
 
@@ -142,14 +141,29 @@ def _over_space(flow: Constraints, call: FunctionCall, space: int) -> Tracks:
 
 def _padding(flow: Constraints, call: FunctionCall) -> Tracks:
     track = flow.now(call.main())
-    space = len(call.value("pad")) // 2
-    padded = range(len(track.shape) - space, len(track.shape))
-    if not set(padded) & set(track.varying()):
-        return _over_space(flow, call, space)
-    if call.value("mode", "constant") != "constant":
+    amounts = _padding_amounts(call)
+    padded = set(amounts) & set(track.varying())
+    if not padded:
+        return _over_space(flow, call, len(call.value("pad")) // 2)
+    written = all(isinstance(amount, int) for amount in call.arguments["pad"])
+    if call.value("mode", "constant") != "constant" or len(amounts) > 1 or not written:
         return _unknown(flow, call)
-    pad = torch.constant_pad_nd(track.full, call.value("pad"), NONE)
-    return flow.now(IdTensor.compact(pad))
+    (dimension,) = padded
+    before, after = amounts[dimension]
+    if min(before, after) < 0:
+        return _unknown(flow, call)
+    track = flow.level(track, [other for other in track.varying() if other != dimension])
+    # Channels of zeros can go too, by padding with fewer of them.
+    front, back = flow.channels.fresh(before), flow.channels.fresh(after)
+    ids = np.concatenate([front, track.vector(dimension), back])
+    return IdTensor.along(dimension, ids, call.shape)
+
+
+def _padding_amounts(call: FunctionCall) -> dict[int, tuple[int, int]]:
+    """Return by dimension how much a call pads before and after, where it pads at all."""
+    pads, last = call.value("pad"), len(call.main().shape) - 1
+    pairs = {last - at: (pads[2 * at], pads[2 * at + 1]) for at in range(len(pads) // 2)}
+    return {dimension: pair for dimension, pair in pairs.items() if pair != (0, 0)}
 
 
 def _channel_shuffle(flow: Constraints, call: FunctionCall) -> Tracks:

@@ -13,7 +13,7 @@ from torch import nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
-from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.inspecting.coupling import FIXED, Coupling
 from featherweight.engine.inspecting.removal import Plan
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
@@ -176,6 +176,15 @@ def test_that_heads_lose_width_and_feed_forward_layers_units(
         assert set(widths.values()) == {16}
         assert pruned.layer(f"{block}.mlp.0").out_features == 67
     assert pruned.layer("patches").out_channels == 24
+
+
+def test_that_shortcuts_padded_with_zeros_leave_every_channel_free_to_go(
+    opened: Callable[[str], Opened],
+) -> None:
+    channels = dict(opened("resnet_56").coupling.channels)
+    del channels["fc"]
+    kept = [name for name, layer in channels.items() if (layer.outputs == FIXED).any()]
+    assert kept == []
 
 
 def test_that_hidden_units_and_the_embedding_of_a_recurrent_network_shrink(
