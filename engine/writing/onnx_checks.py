@@ -19,7 +19,6 @@ from featherweight.engine.figures import Figure
 from featherweight.engine.network import Network
 from featherweight.engine.results import LayerShare
 from featherweight.engine.task import Outputs, Run, Task, labels_in
-from featherweight.engine.writing.onnx_export import ROOT
 
 WARM_UP, ROUNDS, MOST_ROUNDS = 5, 30, 200
 SECONDS = 2.0
@@ -148,8 +147,7 @@ def shares(model: onnx.ModelProto, total: int, network: Network) -> tuple[LayerS
     known = dict(_contents(network.module))
     taken: dict[str, int] = {}
     for tensor in model.graph.initializer:
-        name = tensor.name.removeprefix(f"{ROOT}.")
-        layer = next((layer for layer in layers if name.startswith(f"{layer}.")), None)
+        layer = next((layer for layer in layers if tensor.name.startswith(f"{layer}.")), None)
         layer = layer or known.get(_digest(tensor))
         if layer is not None:
             taken[layer] = taken.get(layer, 0) + tensor.ByteSize()

@@ -22,7 +22,6 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 from featherweight.engine.weight_forms import CompactLayer, StoredForm, WeightForm
 
-ROOT = "network"
 LEGACY_OPSET = 17
 
 
@@ -88,10 +87,12 @@ def export(network: Network, opset: int) -> Exported:
         if not reason:
             try:
                 model = _by_graph(module, example, network.dynamic_batch, names, opset)
+                _name_weights(model)
                 return Exported(model, module.forms, inputs)
             except CAPTURE_ERRORS as error:
                 reason = _reason(error)
         model = _by_trace(module, example, network.dynamic_batch, names)
+        _name_weights(model)
     note = f"The older exporter wrote the file, because the newer one failed: {reason}"
     return Exported(model, module.forms, inputs, (note,))
 
@@ -202,6 +203,19 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         registration.setLevel(level)
+
+
+def _name_weights(model: onnx.ModelProto) -> None:
+    """Give weights the names they have in the network, in place: not where they hang in ours."""
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    names = {}
+    for tensor in model.graph.initializer:
+        name = tensor.name.removeprefix("network.").replace(".rest.", ".")
+        if name not in taken:
+            names[tensor.name] = tensor.name = name
+            taken.add(name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
 
 
 def _drop_remarks(model: onnx.ModelProto) -> None:
