@@ -40,6 +40,7 @@ class GraphBoxes:
 
     picture: Picture = field(default_factory=Picture)
     layers: Mapping[str, Layer] = field(default_factory=dict)
+    _names: dict[Block, tuple[str, ...]] = field(default_factory=dict)
 
     def boxes(self) -> list[Box]:
         """Return the boxes to paint."""
@@ -51,8 +52,11 @@ class GraphBoxes:
 
     def names(self, block: Block) -> tuple[str, ...]:
         """Return the layers in a block."""
-        found = dict.fromkeys(node.layer for node in block.nodes() if node.layer)
-        return tuple(name for name in found if name in self.layers)
+        known = self._names.get(block)
+        if known is None:
+            found = dict.fromkeys(node.layer for node in block.nodes() if node.layer)
+            known = self._names[block] = tuple(name for name in found if name in self.layers)
+        return known
 
     def value(self, block: Block, what: str) -> float:
         """Return parameters, MACs or measured milliseconds of the layers in a block."""

@@ -7,7 +7,7 @@ from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QHelpEvent, QKeyEvent, QMouseEvent, QPainter
 from PySide6.QtWidgets import QToolTip, QWidget
 
-from featherweight.gui.widgets.box_painter import TEXT_FROM, Box, BoxPainter, Looks
+from featherweight.gui.widgets.box_painter import OUTLINE_FROM, TEXT_FROM, Box, BoxPainter, Looks
 from featherweight.gui.widgets.pan_zoom import PanZoom
 
 ARROWS = {
@@ -17,6 +17,7 @@ ARROWS = {
     Qt.Key.Key_Right: "right",
 }
 NOBODY = -1
+SEEN_FROM = 1.0  # pixels
 
 
 class BoxCanvas(PanZoom):
@@ -92,10 +93,8 @@ class BoxCanvas(PanZoom):
         return [int(place) for place in _within(self._box_sides, area)]
 
     def paint_surface(self, painter: QPainter, seen: QRectF) -> None:
-        for place in _within(self._frame_sides, seen).tolist():
-            hovered = place == self._over_frame and self._over == NOBODY
-            self._painter.paint_frame(painter, self._frames[place], hovered, self.scale)
-        strokes = _within(self._stroke_sides, seen).tolist()
+        self._paint_frames(painter, seen)
+        strokes = _within(self._stroke_sides, seen, SEEN_FROM / self.scale).tolist()
         if self.scale >= TEXT_FROM:
             self._painter.paint_strokes(painter, [self._strokes[s] for s in strokes], self.scale)
         else:
@@ -112,6 +111,16 @@ class BoxCanvas(PanZoom):
         for place in boxes:
             focus = place == self.current and self.hasFocus()
             self._painter.paint_box(painter, self._boxes[place], place, self.looks, focus)
+
+    def _paint_frames(self, painter: QPainter, seen: QRectF) -> None:
+        frames = _within(self._frame_sides, seen, SEEN_FROM / self.scale).tolist()
+        if self.scale < OUTLINE_FROM:
+            rects = [self._frames[place].rect for place in frames]
+            self._painter.paint_plain_frames(painter, rects)
+            return
+        for place in frames:
+            hovered = place == self._over_frame and self._over == NOBODY
+            self._painter.paint_frame(painter, self._frames[place], hovered, self.scale)
 
     def pressed(self, point: QPointF, modifiers: Qt.KeyboardModifier) -> None:
         box = self.box_at(point)
@@ -181,8 +190,11 @@ def _sides(rects: Sequence[QRectF]) -> np.ndarray:
     return np.asarray(sides, dtype=float).reshape(-1, 4).T
 
 
-def _within(sides: np.ndarray, area: QRectF) -> np.ndarray:
+def _within(sides: np.ndarray, area: QRectF, least: float = 0.0) -> np.ndarray:
+    """Return what an area touches and what is as large as `least` in one direction."""
     left, top, right, bottom = sides
     touched = (left <= area.right()) & (right >= area.left())
     touched &= (top <= area.bottom()) & (bottom >= area.top())
+    if least:
+        touched &= np.maximum(right - left, bottom - top) >= least
     return np.flatnonzero(touched)

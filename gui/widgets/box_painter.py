@@ -91,15 +91,21 @@ class BoxPainter:
         tint.setAlphaF(0.05 if hovered else 0.025)
         painter.setPen(QPen(self._edge if hovered else QColor(self.shades.line), 1 / scale))
         painter.setBrush(tint)
-        if scale < OUTLINE_FROM:
-            painter.drawRect(frame.rect)
-            return
         painter.drawRoundedRect(frame.rect, RADIUS + 2, RADIUS + 2)
         if scale >= TEXT_FROM:
             box = QRectF(frame.rect.left() + 12, frame.rect.top() + 3, frame.rect.width() - 24, 22)
             shade = self.shades.text if hovered else self.shades.muted
             half = QRectF(box.left(), box.top(), box.width() / 2 - 8, box.height())
             self._write(painter, half, frame.title, shade, self._small, left=True)
+
+    def paint_plain_frames(self, painter: QPainter, rects: Sequence[QRectF]) -> None:
+        """Draw the grounds of many small frames at once."""
+        tint = QColor(self.shades.text)
+        tint.setAlphaF(0.03)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        painter.setPen(QPen(QColor(self.shades.line), 0))
+        painter.setBrush(tint)
+        painter.drawRects(rects)
 
     def paint_strokes(
         self, painter: QPainter, strokes: Sequence[tuple[float, ...]], scale: float
