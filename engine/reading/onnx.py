@@ -10,8 +10,9 @@ from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
 from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, random_inputs
 from featherweight.engine.reading.onnx_import.arithmetic import DTYPES
-from featherweight.engine.reading.onnx_import.building import Builder, OnnxNetwork
+from featherweight.engine.reading.onnx_import.building import Builder
 from featherweight.engine.reading.onnx_import.model import GraphInput, OnnxFile, load
+from featherweight.engine.reading.onnx_import.module import OnnxNetwork
 from featherweight.engine.reading.opening import opened
 
 SUFFIXES = (".onnx",)
@@ -58,8 +59,8 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
     if file.kinds:
         kinds = " and ".join(sorted(file.kinds))
         notes.append(f"The file holds {kinds}; the weights were opened as float32.")
-    if builder.quantized:
-        count = builder.quantized
+    count = builder.quantized + file.unpacked
+    if count:
         notes.append(f"Quantized weights of the file, opened as float32: {count}.")
     if builder.rounded:
         notes.append(f"Activations are rounded to 8 bits as in the file: {builder.rounded}.")
@@ -115,8 +116,13 @@ def _shape(given: GraphInput, file: OnnxFile) -> tuple[int, ...]:
     batch: tuple[int | str, ...] = given.sizes[:1]
     sizes = [1 if isinstance(size, str) else size for size in batch]
     free = [str(size) for size in given.sizes[1:] if isinstance(size, str)]
-    if free or not all(given.sizes[1:]) or min(sizes, default=1) < 1:
-        guess = "x".join(map(str, _guess(given)))
+    guess = "x".join(map(str, _guess(given)))
+    if not given.shaped:
+        raise UserError(
+            f"{file.path} does not tell the shape of its input {given.name}.",
+            f"Give it, like --input {guess}.",
+        )
+    if free:
         raise UserError(
             f"{file.path} leaves sizes of its input {given.name} free ({', '.join(free)}).",
             f"Give them, like --input {guess}.",
@@ -125,8 +131,10 @@ def _shape(given: GraphInput, file: OnnxFile) -> tuple[int, ...]:
 
 
 def _guess(given: GraphInput) -> list[int]:
-    image = len(given.sizes) == 4
+    image = len(given.sizes) == 4 or not given.shaped
     usual = [1, 3, 224, 224] if image else [1, *[16] * (len(given.sizes) - 1)]
+    if not given.shaped:
+        return usual
     return [
         size if isinstance(size, int) and size > 0 else usual[at]
         for at, size in enumerate(given.sizes)

@@ -277,11 +277,28 @@ def _top(call: Call, value: Value, count: Value) -> tuple[Value, ...]:
 @operator("QuantizeLinear")
 def _quantize(call: Call, value: Value, scale: Value, zero: Value = None) -> Value:
     data = tensor(value)
-    unsigned = zero is None or tensor(zero).dtype == torch.uint8
-    low, high = (0, 255) if unsigned else (-128, 127)
+    dtype = torch.uint8 if zero is None else tensor(zero).dtype
+    if dtype.is_floating_point or call.get("block_size", 0):
+        raise UnsupportedError("rounding to blocks or to floats is not read")
+    limits = torch.iinfo(dtype)
     step, shift = _along(scale, data, call), _along(zero, data, call)
-    result: Tensor = torch.clamp(torch.round(data / step) + shift, low, high)
-    return result
+    return _rounded(data / step, shift, limits.min, limits.max)
+
+
+def _rounded(steps: Tensor, shift: Any, low: int, high: int) -> Tensor:
+    """Round to whole numbers in forward only, so that gradients reach what is in front of it."""
+    return torch.clamp(steps + (torch.round(steps) - steps).detach() + shift, low, high)
+
+
+@operator("DynamicQuantizeLinear")
+def _quantize_dynamically(_: Call, value: Value) -> tuple[Value, ...]:
+    data = tensor(value)
+    still = data.detach()
+    low, high = still.amin().clamp(max=0.0), still.amax().clamp(min=0.0)
+    # Where all is zero any scale does.
+    step = torch.clamp((high - low) / 255, min=torch.finfo(torch.float32).tiny)
+    shift = torch.clamp(torch.round(-low / step), 0, 255)
+    return _rounded(data / step, shift, 0, 255), step, shift
 
 
 @operator("DequantizeLinear")

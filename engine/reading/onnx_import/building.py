@@ -1,9 +1,7 @@
 """From the nodes of an ONNX graph to a module: run once on the example while it is built."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from inspect import Parameter, Signature
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +13,24 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.lifting import container, place
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs
 from featherweight.engine.reading.bounds import largest_bytes
-from featherweight.engine.reading.onnx_import import arithmetic, neural, recurrent, shapes
+from featherweight.engine.reading.onnx_import import (
+    arithmetic,
+    fused,
+    integers,
+    neural,
+    recurrent,
+    shapes,
+)
 from featherweight.engine.reading.onnx_import.layers import Operands, Parameters, builders
 from featherweight.engine.reading.onnx_import.model import OnnxFile
+from featherweight.engine.reading.onnx_import.module import OnnxNetwork, Step, network_of
 from featherweight.engine.reading.onnx_import.naming import (
     MADE_UP,
     layer_names,
     plain_name,
     scope_of,
 )
+from featherweight.engine.reading.onnx_import.rewriting import rewrite
 from featherweight.engine.reading.onnx_import.values import (
     Call,
     Host,
@@ -33,8 +40,8 @@ from featherweight.engine.reading.onnx_import.values import (
     operators,
 )
 
-# These fill `operators` and `builders` as they are imported.
-OPERATOR_MODULES = (arithmetic, neural, recurrent, shapes)
+# These fill `operators`, `builders` and `rewriters` as they are imported.
+OPERATOR_MODULES = (arithmetic, fused, integers, neural, recurrent, shapes)
 
 # Inputs that say how, not what: they stay numbers and never become tensors of the network.
 SETTINGS: dict[str, tuple[int, ...]] = {
@@ -66,70 +73,6 @@ SMALL_HOST = 1 << 8
 KEEPING = ("Identity", "Transpose", "Cast", "DequantizeLinear", "Reshape", "Unsqueeze", "Squeeze")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One computation of the module: a layer by name, or a function, on named values."""
-
-    run: Callable[..., Any]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    layer: str = ""
-
-
-class OnnxNetwork(nn.Module):
-    """An ONNX graph in order: layers by dotted name, all else as functions on tensors."""
-
-    def __init__(self, inputs: list[str], outputs: list[str]) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.outputs = outputs
-        self.steps: list[Step] = []
-        self.known: dict[str, Host] = {}
-        self.held: dict[str, str] = {}
-        self.batch = 0
-
-    def run(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run the graph on its inputs, in their order. Raises ValueError for a fixed batch."""
-        if self.batch and inputs[0].shape[0] != self.batch:
-            raise ValueError(f"the batch is fixed at {self.batch}")
-        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for step in self.steps:
-            values.update(self.outcome(step, values))
-        results = tuple(values[name] for name in self.outputs)
-        return results[0] if len(results) == 1 else results
-
-    def outcome(self, step: Step, values: dict[str, Any]) -> dict[str, Any]:
-        """Run one step. Returns its results by name."""
-        arguments = [self.value(name, values) for name in step.inputs]
-        if step.layer:
-            arguments.insert(0, self.get_submodule(step.layer))
-        result = step.run(*arguments)
-        results = result if isinstance(result, tuple) else (result,)
-        return dict(zip(step.outputs, results, strict=False))
-
-    def value(self, name: str, values: dict[str, Any]) -> Any:
-        """Return a value by name: of this run, a tensor of the module, or a known number."""
-        if name in values:
-            return values[name]
-        if name in self.held:
-            owner, _, leaf = self.held[name].rpartition(".")
-            return getattr(self.get_submodule(owner), leaf)
-        return self.known[name] if name else None
-
-
-def network_of(count: int) -> type[OnnxNetwork]:
-    """Return a network class whose `forward` has that many arguments: torch.export counts them."""
-
-    def forward(self: OnnxNetwork, *inputs: Tensor) -> Any:
-        return self.run(*inputs)
-
-    kind = Parameter.POSITIONAL_OR_KEYWORD
-    names = ["self", *(f"input_{position}" for position in range(count))]
-    signature = Signature([Parameter(name, kind) for name in names])
-    forward.__dict__["__signature__"] = signature
-    return type("OnnxNetwork", (OnnxNetwork,), {"forward": forward})
-
-
 class Builder:
     """Builds the module of an ONNX file. `batch` is 1 where the file's fixed batch is set free."""
 
@@ -138,15 +81,16 @@ class Builder:
         self.batch = batch
         names = [given.name for given in file.inputs]
         self.module = network_of(len(names))(names, file.outputs)
-        self.parameters = Parameters(dict(file.constants))
+        self.parameters = Parameters(file.constants)
         self.values: dict[str, Any] = dict(zip(self.module.inputs, example, strict=True))
         self.origins: dict[str, str] = {}
         self.layers: dict[str, str] = {}
         self.biased: set[str] = set()
         self.quantized = self.rounded = self.folded = 0
-        uses = [name for node in file.nodes for name in node.input]
+        self.nodes = self._rewritten(file.nodes)
+        uses = [name for node in self.nodes for name in node.input]
         self.uses = Counter([*uses, *file.outputs])
-        self.users = {name: node for node in file.nodes for name in node.input}
+        self.users = {name: node for node in self.nodes for name in node.input}
 
     @property
     def constants(self) -> dict[str, Host]:
@@ -159,7 +103,7 @@ class Builder:
         Raises UserError naming the operator, the node and the file where one is not read.
         """
         with torch.no_grad():
-            for node in self.file.nodes:
+            for node in self.nodes:
                 self._take(node)
         for name in self.file.outputs:
             if name in self.constants:
@@ -192,6 +136,16 @@ class Builder:
                 "The file is damaged, or --input gives a shape that it does not take.",
             ) from error
 
+    def _rewritten(self, nodes: Sequence[NodeProto]) -> list[NodeProto]:
+        try:
+            return rewrite(self.file, nodes)
+        except UnsupportedError as error:
+            raise UserError(
+                f"{self.file.path} cannot be read: the {error} in one of its quantized or fused "
+                "operators.",
+                "Export the network again without them.",
+            ) from error
+
     def _described(self, node: NodeProto) -> str:
         where = f" of {_told(node.domain)}" if node.domain not in ("", "ai.onnx") else ""
         name = node.name or next(iter(node.output), "")
@@ -207,7 +161,7 @@ class Builder:
         graph: GraphProto = graphs["then_branch" if taken else "else_branch"]
         for tensor in graph.initializer:
             self.constants[tensor.name] = self.file.array(tensor)
-        for inner in graph.node:
+        for inner in self._rewritten(graph.node):
             self._take(inner)
         for name, result in zip(node.output, graph.output, strict=True):
             if result.name in self.constants:
@@ -278,10 +232,10 @@ class Builder:
         if build is None:
             return False
         names, outputs = list(node.input), list(node.output)
-        addition = self._bias_behind(node) if node.op_type == "MatMul" else None
+        addition = self._bias_behind(node)
         if addition is not None:
-            names += [name for name in addition.input if name != node.output[0]]
-            outputs = list(addition.output)
+            bias = next(name for name in addition.input if name != node.output[0])
+            names, outputs = [*names[:2], self._flat(bias)], list(addition.output)
         values = [self._example(name) for name in names]
         parameters = self.parameters
         if node.op_type not in TIED:
@@ -303,14 +257,27 @@ class Builder:
         return True
 
     def _bias_behind(self, node: NodeProto) -> NodeProto | None:
-        """Return the addition that makes a product with a matrix a linear layer with bias."""
+        """Return the addition that gives a product with a matrix, or a convolution, its bias."""
+        if node.op_type not in ("MatMul", "Conv") or len(node.input) != 2:
+            return None
         product = node.output[0]
         user = self.users.get(product)
         weight = self.constants.get(node.input[1])
         if user is None or self.uses[product] != 1 or user.op_type != "Add" or weight is None:
             return None
         shapes = [self.constants[name].shape for name in user.input if name in self.constants]
-        return user if weight.ndim == 2 and shapes == [weight.shape[1:]] else None
+        if node.op_type == "MatMul":
+            return user if weight.ndim == 2 and shapes == [weight.shape[1:]] else None
+        around = (weight.shape[0], *(1 for _ in weight.shape[2:]))
+        return user if shapes in ([around], [(1, *around)]) else None
+
+    def _flat(self, name: str) -> str:
+        """Return the name of a constant, or of its copy with one axis."""
+        array = self.constants[name]
+        if array.ndim == 1:
+            return name
+        self.constants[f"{name}.flat"] = array.reshape(-1)
+        return f"{name}.flat"
 
     def _add_function(self, node: NodeProto, call: Call) -> None:
         settings = SETTINGS.get(node.op_type, ())
@@ -324,7 +291,7 @@ class Builder:
                 self._hold(name, array)
             else:
                 self.module.known[name] = array
-        self.rounded += node.op_type == "QuantizeLinear"
+        self.rounded += node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")
         run = operators[node.op_type]
         step = Step(lambda *values: run(call, *values), tuple(node.input), tuple(node.output))
         self._add(step)

@@ -27,19 +27,24 @@ PACKED = {"int4": np.int8, "int2": np.int8, "uint4": np.uint8, "uint2": np.uint8
 
 @dataclass(frozen=True)
 class GraphInput:
-    """An input of the graph: `sizes` has a number, or the name of what stays free."""
+    """An input of the graph: `sizes` has a number, or the name of what stays free.
+
+    `shaped` says whether the file tells how many sizes there are.
+    """
 
     name: str
     kind: int
     sizes: tuple[int | str, ...]
+    shaped: bool = True
 
 
 @dataclass
 class OnnxFile:
     """The parts of an ONNX file that a network needs.
 
-    `inlined` are the nodes of the graph in order; `constants` its initializers by name, floats as
-    float32; `halved` says that some were half or double precision in the file.
+    `nodes` are those of the graph in order; `constants` its initializers by name, floats as
+    float32; `kinds` are the other kinds of float in the file, and `unpacked` counts the weights
+    that were small integers in it.
     """
 
     path: Path
@@ -49,6 +54,7 @@ class OnnxFile:
     inputs: list[GraphInput] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
+    unpacked: int = 0
 
     def array(self, tensor: TensorProto) -> Host:
         """Return a tensor of the file: floats as float32, packed integers as bytes."""
@@ -163,9 +169,10 @@ def _fill(file: OnnxFile, model: ModelProto) -> None:
         if given.name not in file.constants:
             kind = given.type.tensor_type
             sizes = tuple(
-                size.dim_value if size.HasField("dim_value") else size.dim_param or "?"
+                size.dim_value if size.dim_value > 0 else size.dim_param or "?"
                 for size in kind.shape.dim
             )
-            file.inputs.append(GraphInput(given.name, kind.elem_type, sizes))
+            shaped = kind.HasField("shape")
+            file.inputs.append(GraphInput(given.name, kind.elem_type, sizes, shaped))
     if not file.inputs:
         raise ValueError("it takes no input")

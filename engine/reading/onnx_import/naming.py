@@ -9,7 +9,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 # What exporters call tensors without a name: `onnx::Conv_12`, `val_7`, `/a/Conv_output_0`, `42`.
 MADE_UP = re.compile(r"(onnx::\w+|val_\d+|\d+|.*_output_\d+|_.*|(node|tensor|const)_\w*)")
 SUFFIX = re.compile(
-    r"[._/](weight|kernel|bias|scale|gamma|running_mean|weight_bias|W|B|w|b)"
+    r"[._/](weight|kernel|bias|scale|gamma|running_mean|weight_bias|W|B|w|b|[wb]_\d+)"
     r"([._](quantized|dequantized|integers|transposed|fused))?(:\d+)?$"
 )
 OTHER = re.compile(r"[^\w.]+", re.ASCII)

@@ -288,6 +288,16 @@ def _attention(call: Call, query: Value, key: Value, value: Value, *rest: Value)
     return result.transpose(1, 2).flatten(2) if flat else result
 
 
+@operator("ScoresOfMask")
+def _scores_of_mask(call: Call, value: Value) -> Value:
+    """Turn ones and zeros for positions to see and to hide into what is added to the scores."""
+    mask = tensor(value)
+    if mask.ndim not in (2, 3) or (mask.ndim == 2 and mask.shape[1] == 1):
+        raise UnsupportedError("mask by lengths is not read")
+    scores: Tensor = (1.0 - mask.to(torch.float32)) * call["hidden"]
+    return scores[:, None, None] if mask.ndim == 2 else scores[:, None]
+
+
 def _by_head(data: Tensor, heads: int) -> Tensor:
     batch, steps, width = data.shape
     return data.reshape(batch, steps, heads, width // heads).transpose(1, 2)

@@ -79,6 +79,16 @@ def _transpose(call: Call, value: Value) -> Value:
     return value.permute(order)
 
 
+@operator("SwapLastAxes")
+def _swap_last_axes(_: Call, value: Value) -> Value:
+    return tensor(value).transpose(-1, -2)
+
+
+@operator("PositionsLike")
+def _positions_like(_: Call, tokens: Value) -> Value:
+    return torch.arange(tensor(tokens).shape[1]).unsqueeze(0)
+
+
 @operator("Squeeze")
 def _squeeze(call: Call, value: Value, axes: Value = None) -> Value:
     wanted = call.setting("axes", (axes,), 0)
