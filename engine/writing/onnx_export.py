@@ -21,6 +21,7 @@ from torch.export import Dim
 from featherweight.engine.errors import UserError
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 from featherweight.engine.weight_forms import CompactLayer, StoredForm, WeightForm
+from featherweight.engine.writing.traced_sizes import follow_sizes
 
 LEGACY_OPSET = 17
 
@@ -124,6 +125,8 @@ def _by_trace(
     module: _WithWeightInputs, example: Inputs, free: bool, names: list[str]
 ) -> onnx.ModelProto:
     axes = {name: {0: "batch"} for name, tensor in zip(names, example, strict=False) if tensor.ndim}
+    if isinstance(module.network, fx.GraphModule):
+        follow_sizes(module.network)
     try:
         with (
             tempfile.TemporaryDirectory() as folder,

@@ -161,12 +161,8 @@ class Examination:
         zoo_checks.assert_removed(network, pruned, removal, self.inputs)
         zoo_checks.assert_trains(pruned, self.inputs)
         path = self.folder / "pruned.onnx"
-        if newer:
-            # It would take a batch of one for fixed.
-            pair = tuple(torch.cat([tensor, tensor]) for tensor in self.inputs)
-            zoo_checks.write_drawn(pruned.module, pair, path)
-        else:
-            zoo_checks.write_traced(pruned.module, self.inputs, path)
+        write = zoo_checks.write_drawn if newer else zoo_checks.write_traced
+        write(pruned.module, zoo_checks.paired(self.inputs), path)
         found = zoo_checks.run_onnx(path, self.inputs)
         zoo_checks.assert_same(found, pruned.outputs(*self.inputs))
 

@@ -106,7 +106,7 @@ def test_that_channels_removed_everywhere_leave_what_zeros_would(
     zoo_checks.assert_removed(entry.network, entry.pruned, entry.removal, inputs)
     zoo_checks.assert_trains(entry.pruned, inputs)
     path = tmp_path / "pruned.onnx"
-    zoo_checks.write_traced(entry.pruned.module, inputs, path)
+    zoo_checks.write_traced(entry.pruned.module, zoo_checks.paired(inputs), path)
     zoo_checks.assert_same(zoo_checks.run_onnx(path, inputs), entry.pruned.outputs(*inputs))
 
 

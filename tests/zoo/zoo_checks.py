@@ -4,6 +4,7 @@ Each check returns nothing where it holds and raises AssertionError, or the engi
 with the reason where it does not.
 """
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -28,6 +29,7 @@ from featherweight.engine.methods.structure.channel_pruning import ChannelPrunin
 from featherweight.engine.network import Inputs, Network
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.writing.archive import write_archive
+from featherweight.engine.writing.traced_sizes import follow_sizes
 
 SAME = 1e-5
 OPSET = 17
@@ -55,6 +57,11 @@ def outputs_of(module: nn.Module, inputs: Inputs) -> Outputs:
     if isinstance(result, dict):
         result = tuple(result.values())
     return result if isinstance(result, tuple) else (result,)
+
+
+def paired(inputs: Inputs) -> Inputs:
+    """Return a batch of two: torch takes a batch of one for fixed."""
+    return tuple(torch.cat([tensor, tensor.flip(-1)]) for tensor in inputs)
 
 
 def assert_same(found: Outputs, expected: Outputs) -> None:
@@ -103,7 +110,7 @@ class Files:
             warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
             shapes = tuple({0: Dim.AUTO} for _ in self.inputs)
             program = torch.export.export(
-                self.module, self._pair(), dynamic_shapes=shapes, strict=False
+                self.module, paired(self.inputs), dynamic_shapes=shapes, strict=False
             )
             torch.export.save(program, path)
         return read_network(Source(path=str(path)))
@@ -111,13 +118,13 @@ class Files:
     def traced_onnx(self) -> Network:
         """Save with torch's older ONNX exporter."""
         path = self.folder / "traced.onnx"
-        write_traced(self.module, self.inputs, path)
+        write_traced(self.module, paired(self.inputs), path)
         return self._opened_onnx(path)
 
     def graph_onnx(self) -> Network:
         """Save with torch's newer ONNX exporter."""
         path = self.folder / "graph.onnx"
-        write_drawn(self.module, self._pair(), path)
+        write_drawn(self.module, paired(self.inputs), path)
         return self._opened_onnx(path)
 
     def archive(self, network: Network) -> Network:
@@ -125,9 +132,6 @@ class Files:
         path = self.folder / "network.fwz"
         write_archive(network, {}, path)
         return read_network(Source(path=str(path)))
-
-    def _pair(self) -> Inputs:
-        return tuple(torch.cat([tensor, tensor.flip(-1)]) for tensor in self.inputs)
 
     def from_factory(self, path: Path) -> Network:
         """Open a file that holds weights only."""
@@ -148,12 +152,13 @@ class Files:
         return read_network(Source(path=str(path), input_shapes=self.size.shapes))
 
 
-class Held(nn.Module):
-    """A module around another: the older exporter takes the graph in an fx module for its own."""
+class Traceable(nn.Module):
+    """A copy of a graph as the older exporter needs it, inside a module that is none."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: fx.GraphModule) -> None:
         super().__init__()
-        self.module = module
+        self.module = copy.deepcopy(module)
+        follow_sizes(self.module)
 
     def forward(self, *inputs: Tensor) -> object:
         """Run the other."""
@@ -166,7 +171,7 @@ def write_traced(module: nn.Module, inputs: Inputs, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Held(module).eval() if isinstance(module, fx.GraphModule) else module,
+            Traceable(module).eval() if isinstance(module, fx.GraphModule) else module,
             inputs,
             path,
             dynamo=False,
@@ -256,14 +261,14 @@ def pruned_of(network: Network, removal: Plan) -> Network:
 
 def zeroed(network: Network, removal: Plan) -> Network:
     """Return a copy whose slices that a plan cuts away are zero instead."""
-    copy = network.copy()
+    made = network.copy()
     with torch.no_grad():
         for name, axes in removal.coupling.weights.items():
             for axis in axes:
                 gone = torch.from_numpy(np.flatnonzero(~removal.stays(axis.atoms)))
                 if "running_var" not in name:
-                    tensor_at(copy.module, name).index_fill_(axis.dimension, gone, 0.0)
-    return copy
+                    tensor_at(made.module, name).index_fill_(axis.dimension, gone, 0.0)
+    return made
 
 
 def assert_removed(network: Network, pruned: Network, removal: Plan, inputs: Inputs) -> None:
@@ -276,15 +281,15 @@ def assert_removed(network: Network, pruned: Network, removal: Plan, inputs: Inp
 
 
 def assert_trains(network: Network, inputs: Inputs) -> None:
-    """Assert that one step of training changes every output, and leaves no gradient out."""
-    copy = network.copy()
-    before = outputs_of(copy.module, inputs)
-    copy.module.train()
-    optimizer = torch.optim.SGD(copy.module.parameters(), 0.01)
-    results = copy.outputs(*(torch.cat([tensor, tensor]) for tensor in inputs))
+    """Assert that one step of training changes every output."""
+    trained = network.copy()
+    before = outputs_of(trained.module, inputs)
+    trained.module.train()
+    optimizer = torch.optim.SGD(trained.module.parameters(), 0.01)
+    results = trained.outputs(*paired(inputs))
     sum((result.square().mean() for result in results), torch.zeros(())).backward()
     optimizer.step()
-    after = outputs_of(copy.module.eval(), inputs)
+    after = outputs_of(trained.module.eval(), inputs)
     for one, other in zip(before, after, strict=True):
         assert not torch.equal(one, other), "a step of training changes nothing"
 
