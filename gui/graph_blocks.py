@@ -47,14 +47,21 @@ class Block:
         for child in self.children:
             yield from child.blocks()
 
+    @property
+    def below(self) -> str:
+        """What a layer is, and which functions follow; empty for a block."""
+        if self.node is None:
+            return ""
+        kind = "functions" if self.node.kind == self.label else self.node.kind
+        return " · ".join((kind, *self.node.then))
+
     def size(self) -> tuple[float, float]:
         """Return width and height as a single box."""
         node = self.node
         if node is not None and not node.layer:
             text = " · ".join((self.label, *node.then))
             return min(max(len(text) * LETTER + 22, 44.0), WIDEST), FUNCTION_HEIGHT
-        below = " · ".join((node.kind, *node.then)) if node else ""
-        wide = max(len(self.label) * STRONG_LETTER + MARKS, len(below) * LETTER + 24)
+        wide = max(len(self.label) * STRONG_LETTER + MARKS, len(self.below) * LETTER + 24)
         return min(max(wide, NARROWEST), WIDEST), LAYER_HEIGHT if node else BLOCK_HEIGHT
 
 
@@ -106,7 +113,7 @@ def build_blocks(nodes: Iterable[GraphNode]) -> Block:
             opened.append((parts[count], block))
         parent = opened[-1][1]
         label = node.name[len(node.path) + 1 :] if node.path else node.name
-        label = label if node.layer or node.kind in ("input", "output") else node.kind
+        label = node.kind if label.startswith(node.kind) else label
         parent.children.append(Block(node.name, label, parent, node))
     _join(root)
     for place_in_order, block in enumerate(_walk(root)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from featherweight.gui.graph_layout import Placement, Stroke
 
-TALL = 1300.0
+TALL = 800.0
 ASPECT = 1.6
 LANE, LEAD, COLUMN_GAP = 7.0, 16.0, 44.0
 

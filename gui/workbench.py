@@ -63,7 +63,7 @@ class Workbench(QMainWindow):
             self._fresh = True
 
     def _build_pages(self) -> QTabWidget:
-        pages = QTabWidget()
+        pages = self._pages = QTabWidget()
         pages.setObjectName("pages")
         pages.setDocumentMode(True)
         pages.tabBar().setAccessibleName("Table or graph")
@@ -76,9 +76,16 @@ class Workbench(QMainWindow):
         tip = "Show the graph in the place of the table"
         action.setToolTip(f"{tip} ({action.shortcut().toString()})")
         action.setStatusTip(tip)
-        action.toggled.connect(lambda on: pages.setCurrentWidget(self.graph if on else self.table))
+        action.toggled.connect(self._on_graph_toggled)
+        action.triggered.connect(self._on_graph_asked)
         pages.currentChanged.connect(lambda place: action.setChecked(place == 1))
         return pages
+
+    def _on_graph_toggled(self, on: bool) -> None:
+        self._pages.setCurrentWidget(self.graph if on else self.table)
+
+    def _on_graph_asked(self, on: bool) -> None:
+        (self.graph if on else self.table.tree).setFocus()
 
     def _dock(self, name: str, title: str, view: QWidget) -> QDockWidget:
         dock = QDockWidget(title.replace("&", ""), self)

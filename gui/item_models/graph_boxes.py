@@ -119,7 +119,7 @@ class GraphBoxes:
             return Box(_rect(shown), block.label, below, "stack")
         if not node.layer:
             return Box(_rect(shown), " · ".join((block.label, *node.then)), "", "pill")
-        return Box(_rect(shown), block.label, " · ".join((node.kind, *node.then)))
+        return Box(_rect(shown), block.label, block.below)
 
     def _by_choices(self, blocks: Sequence[Block], recipe: Recipe, words: LayerWords) -> Colouring:
         used: dict[tuple[int, str], None] = {}

@@ -52,6 +52,7 @@ class GraphView(QWidget):
         self.canvas.tip = self._tip
         self.empty = EmptyState("layers", NO_GRAPH, "")
         self._stack = QStackedWidget()
+        self.setFocusProxy(self.canvas)
         self._stack.addWidget(self.canvas)
         self._stack.addWidget(self.empty)
         layout = QVBoxLayout(self)

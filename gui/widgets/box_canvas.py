@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QHelpEvent, QKeyEvent, QMouseEvent, QPainter
+from PySide6.QtGui import QHelpEvent, QKeyEvent, QKeySequence, QMouseEvent, QPainter
 from PySide6.QtWidgets import QToolTip, QWidget
 
 from featherweight.gui.widgets.box_painter import OUTLINE_FROM, TEXT_FROM, Box, BoxPainter, Looks
@@ -67,6 +67,7 @@ class BoxCanvas(PanZoom):
         )
         self.bounds = QRectF(0.0, 0.0, *size)
         self._over = self._over_frame = self.current = NOBODY
+        self._painter = BoxPainter(self.font())
         self.update()
 
     def show_looks(self, looks: Looks) -> None:
@@ -105,6 +106,7 @@ class BoxCanvas(PanZoom):
         boxes = _within(self._box_sides, seen.adjusted(-margin, -margin, margin, margin)).tolist()
         if self.scale < TEXT_FROM:
             self._painter.paint_plain(painter, self._boxes, boxes, self.looks)
+            self._painter.paint_titles(painter, self._boxes, boxes, self.looks)
             return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
@@ -153,7 +155,9 @@ class BoxCanvas(PanZoom):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         key = Qt.Key(event.key())
-        if key in ARROWS:
+        if event.matches(QKeySequence.StandardKey.SelectAll):
+            self.swept.emit(self.bounds, Qt.KeyboardModifier.NoModifier)
+        elif key in ARROWS:
             self.moved.emit(ARROWS[key], event.modifiers())
         elif key in (Qt.Key.Key_F, Qt.Key.Key_Home):
             self.fit()

@@ -9,8 +9,9 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, 
 
 from featherweight.gui import icons, theme
 
-# Below these scales boxes lose their text, and then their outlines.
-TEXT_FROM, OUTLINE_FROM = 0.4, 0.12
+# Below these scales boxes lose all text but their titles, then those, then their outlines.
+TEXT_FROM, TITLE_FROM, OUTLINE_FROM = 0.4, 0.2, 0.12
+TITLE_PIXELS, LETTER_WIDTH, MOST_TITLES = 9.0, 0.62, 400
 RADIUS, ICON = 7.0, 14
 SMALLEST = 5.0
 INKS = ("#16202e", "#ffffff")
@@ -81,8 +82,11 @@ class BoxPainter:
         self._small.setPointSizeF(font.pointSizeF() - 1.2)
         self._elided: dict[tuple[str, float, bool], str] = {}
         self._inks: dict[str, str] = {}
+        self._title, self._titles = QFont(self._font), dict[int, str]()
         edge = blend(self.shades.line, self.shades.muted, 0.35)
         self._edge = QColor(edge)
+        self._edge_pen = QPen(self._edge, 1)
+        self._known: dict[str, QColor] = {}
         self._stroke = QColor(blend(self.shades.line, self.shades.muted, 0.6))
 
     def paint_frame(self, painter: QPainter, frame: Box, hovered: bool, scale: float) -> None:
@@ -142,15 +146,51 @@ class BoxPainter:
             fill = fills[place] if place < len(fills) else ()
             groups.setdefault(fill[0] if fill else plain, []).append(boxes[place].rect)
             if place in standing:
-                accent = place in looks.chosen or place in looks.found
-                shade = self.shades.accent if accent else self.shades.coupled
-                marked.append((shade, boxes[place].rect))
+                marked.append((self._ground(place, looks), boxes[place].rect))
         outlined = scale >= OUTLINE_FROM
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, outlined)
         painter.setPen(QPen(self._edge, 0) if outlined else QPen(Qt.PenStyle.NoPen))
         for shade, rects in groups.items():
             painter.setBrush(QColor(shade))
             painter.drawRects(rects)
+        self._mark(painter, marked, scale)
+
+    def paint_titles(
+        self, painter: QPainter, boxes: Sequence[Box], places: Sequence[int], looks: Looks
+    ) -> None:
+        """Write titles alone, large enough to be read on small boxes."""
+        scale = painter.worldTransform().m11()
+        if scale < TITLE_FROM or len(places) > MOST_TITLES:
+            return
+        font = QFont(self._font)
+        font.setPixelSize(round(TITLE_PIXELS / scale))
+        if font.pixelSize() != self._title.pixelSize():
+            self._title, self._titles = font, {}
+        painter.setFont(self._title)
+        fills = looks.fills
+        for place in places:
+            box = boxes[place]
+            if box.form == "pill":
+                continue
+            shown = self._titles.get(place)
+            if shown is None:
+                # Measuring texts anew at every scale would take longer than painting them.
+                room = int(box.rect.width() / (self._title.pixelSize() * LETTER_WIDTH))
+                fits = len(box.title) <= room
+                shown = box.title if fits else f"{box.title[: max(room - 1, 1)]}…"
+                self._titles[place] = shown
+            marked = place in looks.chosen or place in looks.lit
+            fill = fills[place] if place < len(fills) and not marked else ()
+            painter.setPen(QColor(self._ink(fill[0] if fill else self._ground(place, looks))))
+            painter.drawText(box.rect, int(Qt.AlignmentFlag.AlignCenter), shown)
+
+    def _ground(self, place: int, looks: Looks) -> str:
+        if place in looks.chosen or place in looks.found:
+            return self.shades.accent
+        marked = place in looks.lit or place in looks.hinted
+        return self.shades.coupled if marked else self.shades.track
+
+    def _mark(self, painter: QPainter, marked: Sequence[tuple[str, QRectF]], scale: float) -> None:
         for shade, rect in marked:
             side = SMALLEST / scale
             grown = QRectF(0, 0, max(rect.width(), side), max(rect.height(), side))
@@ -166,12 +206,11 @@ class BoxPainter:
         self._paint_glow(painter, rect, radius, place, looks)
         fill = looks.fills[place] if place < len(looks.fills) else ()
         if box.form == "stack":
-            self._paint_card(painter, rect.translated(4, 4), radius, fill[:1])
-        self._paint_card(painter, rect, radius, fill)
-        edge, width, style = self._edge_of(place, looks)
-        painter.setPen(QPen(edge, width, style))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawRoundedRect(rect, radius, radius)
+            painter.setPen(self._edge_pen)
+            painter.setBrush(self._colour(fill[0] if fill else self.shades.surface))
+            painter.drawRoundedRect(rect.translated(4, 4), radius, radius)
+        pen = self._pen_of(place, looks)
+        self._paint_card(painter, rect, radius, fill, pen)
         if focus:
             painter.setPen(QPen(QColor(self.shades.accent), 1, Qt.PenStyle.DotLine))
             painter.drawRoundedRect(rect.adjusted(-4, -4, 4, 4), radius + 4, radius + 4)
@@ -193,11 +232,10 @@ class BoxPainter:
         painter.drawRoundedRect(rect.adjusted(-6, -6, 6, 6), radius + 6, radius + 6)
 
     def _paint_card(
-        self, painter: QPainter, rect: QRectF, radius: float, fill: tuple[str, ...]
+        self, painter: QPainter, rect: QRectF, radius: float, fill: tuple[str, ...], pen: QPen
     ) -> None:
-        painter.setPen(QPen(self._edge, 1))
-        painter.setBrush(QColor(fill[0] if fill else self.shades.surface))
-        painter.drawRoundedRect(rect, radius, radius)
+        painter.setPen(pen)
+        painter.setBrush(self._colour(fill[0] if fill else self.shades.surface))
         if len(fill) > 1:
             clip = QPainterPath()
             clip.addRoundedRect(rect, radius, radius)
@@ -208,17 +246,25 @@ class BoxPainter:
                 left = rect.left() + band * width
                 painter.fillRect(QRectF(left, rect.top(), width, rect.height()), QColor(shade))
             painter.restore()
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawRoundedRect(rect, radius, radius)
 
-    def _edge_of(self, place: int, looks: Looks) -> tuple[QColor, float, Qt.PenStyle]:
+    def _colour(self, shade: str) -> QColor:
+        known = self._known.get(shade)
+        if known is None:
+            known = self._known[shade] = QColor(shade)
+        return known
+
+    def _pen_of(self, place: int, looks: Looks) -> QPen:
         if place in looks.chosen:
-            return QColor(self.shades.accent), 2.0, Qt.PenStyle.SolidLine
+            return QPen(self._colour(self.shades.accent), 2.0, Qt.PenStyle.SolidLine)
         if place in looks.lit:
-            return QColor(self.shades.coupled), 2.0, Qt.PenStyle.SolidLine
+            return QPen(self._colour(self.shades.coupled), 2.0, Qt.PenStyle.SolidLine)
         if place in looks.hinted:
-            return QColor(self.shades.coupled), 2.0, Qt.PenStyle.DashLine
+            return QPen(self._colour(self.shades.coupled), 2.0, Qt.PenStyle.DashLine)
         if place in looks.found:
-            return QColor(self.shades.accent), 1.5, Qt.PenStyle.DashLine
-        return self._edge, 1.0, Qt.PenStyle.SolidLine
+            return QPen(self._colour(self.shades.accent), 1.5, Qt.PenStyle.DashLine)
+        return self._edge_pen
 
     def _paint_text(self, painter: QPainter, box: Box, place: int, looks: Looks, ink: str) -> None:
         rect = box.rect.adjusted(9, 0, -9, 0)
@@ -265,6 +311,6 @@ class BoxPainter:
             shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, rect.width())
             self._elided[key] = shown
         painter.setFont(font)
-        painter.setPen(QColor(shade))
+        painter.setPen(self._colour(shade))
         side = Qt.AlignmentFlag.AlignLeft if left else Qt.AlignmentFlag.AlignHCenter
         painter.drawText(rect, int(side | Qt.AlignmentFlag.AlignVCenter), shown)

@@ -9,7 +9,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.events import Opened, Ready
-from featherweight.engine.layer import Layer, NetworkSummary
+from featherweight.engine.layer import GraphNode, Layer, NetworkSummary
 from featherweight.engine.options import MethodDescription, Option, Slot
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
@@ -47,6 +47,26 @@ def methods() -> tuple[MethodDescription, ...]:
     )
 
 
+def graph_of(blocks: tuple[str, ...]) -> tuple[tuple[GraphNode, ...], tuple[tuple[str, str], ...]]:
+    """Return the graph of the residual blocks between a stem and a classifier."""
+    nodes, edges, last = [GraphNode(name="x", kind="input")], [("x", "stem")], "stem"
+    nodes.append(GraphNode(name="stem", kind="Conv2d", layer="stem", then=("relu",)))
+    for block in blocks:
+        current = last
+        for label in ("conv1", "bn1", "conv2", "bn2"):
+            name, kind = f"{block}.{label}", "Conv2d" if "conv" in label else "BatchNorm2d"
+            nodes.append(GraphNode(name=name, kind=kind, path=block, layer=name))
+            edges.append((current, name))
+            current = name
+        nodes.append(GraphNode(name=f"{block}.add", kind="add", path=block, then=("relu",)))
+        edges += [(current, f"{block}.add"), (last, f"{block}.add")]
+        last = f"{block}.add"
+    nodes.append(GraphNode(name="classifier", kind="Linear", layer="classifier"))
+    nodes.append(GraphNode(name="output", kind="output"))
+    edges += [(last, "classifier"), ("classifier", "output")]
+    return tuple(nodes), tuple(edges)
+
+
 @pytest.fixture
 def network(methods: tuple[MethodDescription, ...]) -> NetworkSummary:
     """Return two residual blocks of convolutions with batch norms, and a classifier."""
@@ -74,10 +94,11 @@ def network(methods: tuple[MethodDescription, ...]) -> NetworkSummary:
             add(f"{block}.bn{place}", "BatchNorm2d", (16,), everything)
     add("classifier", "Linear", (10, 16), {"channel_pruning": "Its outputs are the classes."})
     total = sum(layer.parameters for layer in layers)
+    nodes, edges = graph_of(("blocks.0", "blocks.1"))
     return NetworkSummary(
         path="net.pt", format="test", layers=tuple(layers), parameters=total,
         macs=sum(layer.macs or 0 for layer in layers), input_shapes=((1, 1, 14, 14),),
-        output_shapes=((1, 10),), file_bytes=total * 4,
+        output_shapes=((1, 10),), file_bytes=total * 4, nodes=nodes, edges=edges,
     )  # fmt: skip
 
 

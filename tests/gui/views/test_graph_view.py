@@ -3,46 +3,20 @@
 import msgspec
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QColor, QMouseEvent, QWheelEvent
+from PySide6.QtGui import QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import LatencyMeasured, Opened
-from featherweight.engine.layer import GraphNode, NetworkSummary
-from featherweight.engine.recipe import Setting
+from featherweight.engine.events import Opened
+from featherweight.engine.layer import NetworkSummary
 from featherweight.gui.document import Document
 from featherweight.gui.graph_drafter import Draft, Drafter
+from featherweight.gui.main_window import MainWindow
 from featherweight.gui.views.graph import GraphView
 from featherweight.gui.views.layer_table import LayerTableView
 
 NO_KEYS = Qt.KeyboardModifier.NoModifier
 LEFT = Qt.MouseButton.LeftButton
-
-
-@pytest.fixture
-def network(network: NetworkSummary) -> NetworkSummary:
-    """Return the network of the other views with its graph."""
-    nodes, edges, last = [GraphNode(name="x", kind="input")], [("x", "stem")], "stem"
-    nodes.append(GraphNode(name="stem", kind="Conv2d", layer="stem", then=("relu",)))
-    for block in ("blocks.0", "blocks.1"):
-        current = last
-        for label, kind in (
-            ("conv1", "Conv2d"),
-            ("bn1", "BatchNorm2d"),
-            ("conv2", "Conv2d"),
-            ("bn2", "BatchNorm2d"),
-        ):
-            name = f"{block}.{label}"
-            nodes.append(GraphNode(name=name, kind=kind, path=block, layer=name))
-            edges.append((current, name))
-            current = name
-        nodes.append(GraphNode(name=f"{block}.add", kind="add", path=block, then=("relu",)))
-        edges += [(current, f"{block}.add"), (last, f"{block}.add")]
-        last = f"{block}.add"
-    nodes.append(GraphNode(name="classifier", kind="Linear", layer="classifier"))
-    nodes.append(GraphNode(name="output", kind="output"))
-    edges += [(last, "classifier"), ("classifier", "output")]
-    return msgspec.structs.replace(network, nodes=tuple(nodes), edges=tuple(edges))
 
 
 def shown(qtbot: QtBot, document: Document) -> GraphView:
@@ -300,47 +274,6 @@ def test_that_what_the_keyboard_is_on_is_told_to_screen_readers(
     assert "To bn2" in said
 
 
-def test_that_locked_layers_carry_their_reason(view: GraphView) -> None:
-    assert place(view, "blocks.0.bn1") in view.canvas.looks.locked
-    assert place(view, "blocks.0.conv1") not in view.canvas.looks.locked
-    assert "A batch norm has no matrix to change." in view.canvas.tip(place(view, "blocks.0.bn1"))
-
-
-def test_that_colour_grows_with_the_figure_it_stands_for(view: GraphView) -> None:
-    def lightness(key: str) -> float:
-        fill = view.canvas.looks.fills[place(view, key)]
-        return float(QColor(fill[0]).lightnessF())
-
-    assert lightness("blocks.0.conv1") < lightness("stem") < lightness("blocks.0.bn1")
-    assert view.canvas.looks.fills[place(view, "x")] == ()
-    assert view.key.accessibleDescription() == "0 to 2\u202f304"
-
-
-def test_that_latency_is_offered_to_be_measured_and_then_shown(
-    view: GraphView, opened: Document
-) -> None:
-    view.bar.colour_box.setCurrentIndex(view.bar.colour_box.findData("latency"))
-    assert view.measure_button.isVisible()
-    assert view.key.accessibleDescription() == "Not measured yet"
-    times = dict.fromkeys(opened.layers, 2.0)
-    opened.receive(LatencyMeasured(layers=times, total=20.0, batch=1))
-    assert not view.measure_button.isVisible()
-    assert view.key.accessibleDescription() == "0 to 2.00 ms"
-
-
-def test_that_every_chosen_method_has_a_band_and_an_entry(
-    view: GraphView, opened: Document
-) -> None:
-    view.bar.colour_box.setCurrentIndex(view.bar.colour_box.findData("choices"))
-    assert view.key.accessibleDescription() == "Nothing is chosen yet"
-    opened.set_choice(("stem",), "sparsity", Setting("magnitude"))
-    opened.set_choice(("stem",), "precision", Setting("integer"))
-    fill = view.canvas.looks.fills[place(view, "stem")]
-    assert len(set(fill)) == 2
-    assert view.key.accessibleDescription() == "Magnitude, Integer"
-    assert view.canvas.looks.fills[place(view, "classifier")] == ()
-
-
 def test_that_a_network_without_a_graph_says_why(
     qtbot: QtBot, opened: Document, network: NetworkSummary
 ) -> None:
@@ -368,3 +301,40 @@ def test_that_only_the_newest_picture_arrives(qtbot: QtBot, network: NetworkSumm
     QApplication.processEvents()
     assert [len(draft.picture.boxes) for draft in arrived] == [len(network.nodes)]
     assert not drafter.busy
+
+
+def test_that_the_window_shows_the_graph_in_the_place_of_the_table(
+    qtbot: QtBot, window: MainWindow, network: NetworkSummary
+) -> None:
+    window.document.receive(Opened(network=network))
+    bench = window.workbench
+    qtbot.waitUntil(bench.table.isVisible)
+    action = next(found for found in bench.toggles() if found.objectName() == "action_graph")
+    action.trigger()
+    qtbot.waitUntil(lambda: len(bench.graph.picture.boxes) > 0)
+    assert bench.graph.isVisible()
+    assert not bench.table.isVisible()
+    assert bench.graph.canvas.hasFocus()
+    action.trigger()
+    assert bench.table.isVisible()
+
+
+def test_that_a_window_closed_while_a_graph_is_drawn_leaves_nothing_running(
+    qtbot: QtBot, opened: Document
+) -> None:
+    view = GraphView(opened)
+    view.show()
+    assert view.busy
+    view.close()
+    view.deleteLater()
+    QApplication.processEvents()
+    del qtbot
+
+
+def test_that_control_and_a_select_every_layer(
+    qtbot: QtBot, view: GraphView, opened: Document
+) -> None:
+    qtbot.keyClick(view.canvas, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    assert set(opened.selection) == set(opened.layers)
+    qtbot.keyClick(view.canvas, Qt.Key.Key_Escape)
+    assert opened.selection == ()
