@@ -156,9 +156,9 @@ class GraphView(QWidget):
         self._drafter.begin(network.nodes, network.edges)
 
     def _on_drawn(self, draft: Draft) -> None:
-        first, self._draft = self._draft is None, draft
+        self._draft = draft
         self._show_picture(draft.picture)
-        if first:
+        if not (self._held or self._wanted):
             self.canvas.fit_readably()
         self._hold()
 

@@ -212,6 +212,7 @@ def test_that_the_buttons_fold_and_unfold_everything(qtbot: QtBot, view: GraphVi
     assert [box.block.key for box in view.picture.boxes] == [
         *("x", "stem", "blocks", "classifier", "output"),
     ]
+    assert view.canvas.shown().contains(view.canvas.bounds)
     view.bar.unfold.click()
     settle(qtbot, view)
     assert len(view.picture.boxes) == 14
