@@ -213,7 +213,7 @@ def _form_notes(forms: dict[str, StoredForm], chosen: _Candidate) -> Iterator[st
 def _kind(form: StoredForm) -> str:
     if isinstance(form, IntegerForm):
         return f"{form.bits}-bit weights"
-    return "float16 weights" if isinstance(form, Float16Form) else "Shared values"
+    return f"{form.kind} weights" if isinstance(form, Float16Form) else "Shared values"
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ from featherweight.engine.weight_forms import StoredForm
 
 Array = npt.NDArray[np.generic]
 SIGNED = {8: TensorProto.INT8, 4: TensorProto.INT4}
+FLOATS = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 UNSIGNED = {8: TensorProto.UINT8, 4: TensorProto.UINT4}
 # The set of operators that so many bits need. ONNX has integers of 2 bits from 25 on, where
 # ONNX Runtime fuses less and is slower: these are packed in bytes instead.
@@ -37,6 +38,13 @@ class _Unpacking:
 
     def constant(self, name: str, values: Array) -> str:
         self.tensors.append(numpy_helper.from_array(values, name))
+        return name
+
+    def patterns(self, name: str, values: Array, kind: int) -> str:
+        """Hold bit patterns as they are in a type that numpy may not know."""
+        data = np.ascontiguousarray(values).tobytes()
+        tensor = TensorProto(name=name, data_type=kind, dims=values.shape, raw_data=data)
+        self.tensors.append(tensor)
         return name
 
     def call(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
@@ -164,7 +172,8 @@ def _unpacking(name: str, form: StoredForm, bits: int, transposed: str) -> _Unpa
         wide = made.call("Cast", [indices], f"{name}.wide", to=TensorProto.INT32)
         made.call("Gather", [table, wide], output)
     elif isinstance(form, Float16Form):
-        half = made.constant(f"{name}.float16", turned(form.values.numpy()))
+        patterns = turned(form.symbols().values.reshape(form.shape)).astype("<u2")
+        half = made.patterns(f"{name}.{form.kind}", patterns, FLOATS[form.kind])
         made.call("Cast", [half], output, to=TensorProto.FLOAT)
     else:
         made.call("Identity", [made.constant(f"{name}.float32", turned(form().numpy()))], output)

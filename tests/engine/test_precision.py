@@ -14,6 +14,7 @@ from featherweight.engine.weight_forms import Symbols, TrainableForm, stored_for
 
 PRECISIONS: tuple[PrecisionMethod, ...] = (
     Float16(),
+    Float16(format="bfloat16"),
     *(Integer(bits=bits) for bits in (8, 4, 2)),
     Integer(bits=4, granularity="tensor"),
     *(Codebook(clusters=clusters) for clusters in (2, 3, 16, 256)),
@@ -153,6 +154,17 @@ def test_that_floats_beyond_the_largest_float16_become_the_largest() -> None:
     (values,) = form.parameters()
     assert values.grad is not None
     assert values.grad.tolist() == [[0.0, 0.0], [1.0, 1.0]]
+
+
+def test_that_bfloat16_symbols_are_the_upper_halves_of_the_rounded_floats() -> None:
+    # 1 + 2**-8 lies between two values and goes to the even one; 3e38 is no infinity yet.
+    weight = torch.tensor([[1.0 + 2**-8, 1.0 + 3 * 2**-8, 3.4e38, -1e-38]])
+    form = Float16(format="bfloat16").trainable(weight, None)
+    stored = form.settled()
+    assert stored.symbols().values.tolist()[:3] == [0x3F80, 0x3F82, 0x7F7F]
+    upper = stored().numpy().view("<u4") >> 16
+    assert upper.reshape(-1).tolist() == stored.symbols().values.tolist()
+    assert ((stored() - weight) / weight).abs().max() <= 2**-8
 
 
 def test_that_integers_stay_in_their_symmetric_range() -> None:

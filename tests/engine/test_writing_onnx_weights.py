@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from featherweight.engine.methods.precision.codebook import CodebookForm
-from featherweight.engine.methods.precision.float16 import Float16Form
+from featherweight.engine.methods.precision.float16 import BFloat16Form, Float16Form
 from featherweight.engine.methods.precision.integer import IntegerForm
 from featherweight.engine.weight_forms import FloatForm, StoredForm
 from featherweight.engine.writing.onnx_weights import multiply_out, put_weights
@@ -41,7 +41,7 @@ def unpacked(model: onnx.ModelProto) -> npt.NDArray[np.float32]:
 def forms(draw: st.DrawFn) -> StoredForm:
     rows, columns = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     random = np.random.default_rng(draw(st.integers(0, 1000)))
-    kind = draw(st.sampled_from(["integer", "codebook", "float16", "float32"]))
+    kind = draw(st.sampled_from(["integer", "codebook", "float16", "bfloat16", "float32"]))
     if kind == "integer":
         bits = draw(st.sampled_from([2, 4, 8]))
         most = 2 ** (bits - 1) - 1
@@ -54,7 +54,8 @@ def forms(draw: st.DrawFn) -> StoredForm:
         indices = random.integers(0, values.size, (rows, columns)).astype(np.int32)
         return CodebookForm(torch.from_numpy(indices), torch.from_numpy(values), zero=False)
     weight = torch.from_numpy(random.normal(size=(rows, columns)).astype(np.float32))
-    return Float16Form(weight.half()) if kind == "float16" else FloatForm(weight)
+    made = {"float16": Float16Form, "bfloat16": BFloat16Form, "float32": FloatForm}
+    return made[kind](weight)
 
 
 @settings(max_examples=60, deadline=None)
