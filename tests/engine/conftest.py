@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import pytest
 import torch
+import zoo_checks
 from torch import Tensor, nn
 
 from featherweight.engine.channel_removal import remove_channels
-from featherweight.engine.inspecting.channel_flow import tensor_at
 from featherweight.engine.inspecting.coupling import Coupling, analyse
 from featherweight.engine.inspecting.removal import Plan
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
@@ -47,7 +46,7 @@ def proven_removal(
     inputs = tuple(_other_batch(tensor) for tensor in example)
     with torch.no_grad():
         before, after = network.outputs(*inputs), pruned.outputs(*inputs)
-        zeroed = _zeroed(network, removal).outputs(*inputs)
+        zeroed = zoo_checks.zeroed(network, removal).outputs(*inputs)
     for original, expected, given in zip(before, zeroed, after, strict=True):
         assert given.shape == original.shape
         assert (given - expected).abs().max() <= 1e-5 * expected.abs().max()
@@ -76,22 +75,6 @@ def _other_batch(tensor: Tensor) -> Tensor:
     if tensor.is_floating_point():
         return torch.randn(3, *tensor.shape[1:])
     return torch.cat([tensor, tensor.flip(-1), tensor])
-
-
-def _zeroed(network: Network, removal: Plan) -> Network:
-    """Zero in a copy what is cut away: filters, biases, norms, and the columns that read them.
-
-    With its columns zero, what a channel's value is does not matter; that lets activations in that
-    are not 0 at 0. Where channels are summed without weights (queries with keys), they are 0.
-    """
-    copy = network.copy()
-    with torch.no_grad():
-        for name, axes in removal.coupling.weights.items():
-            for axis in axes:
-                gone = torch.from_numpy(np.flatnonzero(~removal.stays(axis.atoms)))
-                if "running_var" not in name:
-                    tensor_at(copy.module, name).index_fill_(axis.dimension, gone, 0.0)
-    return copy
 
 
 def _parameters(network: Network) -> int:

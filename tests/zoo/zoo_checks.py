@@ -260,7 +260,11 @@ def pruned_of(network: Network, removal: Plan) -> Network:
 
 
 def zeroed(network: Network, removal: Plan) -> Network:
-    """Return a copy whose slices that a plan cuts away are zero instead."""
+    """Return a copy whose slices that a plan cuts away are zero instead.
+
+    With its columns zero, what a channel's value is does not matter; that lets activations in that
+    are not 0 at 0. Where channels are summed without weights (queries with keys), they are 0.
+    """
     made = network.copy()
     with torch.no_grad():
         for name, axes in removal.coupling.weights.items():
