@@ -93,6 +93,14 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help="example input, batch first: 1x3x224x224, or 1x128:int64 for whole numbers",
     )
 
+    parser.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="an input of an ONNX file that keeps one value, like sr=16000",
+    )
+
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="", help="data to recover and measure on")
@@ -106,7 +114,16 @@ def _source(asked: argparse.Namespace) -> Source:
         trust=tuple(asked.trust),
         input_shapes=tuple(shape for shape, _ in shapes),
         input_dtypes=tuple(kind for _, kind in shapes),
+        input_values=tuple(_value(text) for text in asked.value),
     )
+
+
+def _value(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise UserError(f"--value {text} has no number.", "Write it like sr=16000.") from error
 
 
 def _shape(text: str) -> tuple[tuple[int, ...], Dtype]:

@@ -26,6 +26,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `factory` is `module:callable` (or `path/to/file.py:callable`) for files that hold weights only.
     `trust` names the modules whose code the person allowed for this file. `input_shapes` are
     example shapes, batch first, for files that do not tell them; `input_dtypes` go with them.
+    `input_values` are inputs by name that keep one value, like a sample rate.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trust: tuple[str, ...] = ()
     input_shapes: tuple[tuple[int, ...], ...] = ()
     input_dtypes: tuple[Dtype, ...] = ()
+    input_values: tuple[tuple[str, float], ...] = ()
 
 
 class TaskSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

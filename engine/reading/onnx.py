@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from featherweight.engine.errors import UserError
@@ -37,9 +38,27 @@ def read(source: Source) -> Network:
     of the input is free and `source.input_shapes` does not give it.
     """
     file = load(Path(source.path))
+    _fix_inputs(file, source)
     example = _example(file, source)
     module, notes = _built(file, example)
     return opened(module, source, "ONNX", example, notes)
+
+
+def _fix_inputs(file: OnnxFile, source: Source) -> None:
+    """Make constants of the inputs that keep one value."""
+    inputs = {given.name: given for given in file.inputs}
+    for name, value in source.input_values:
+        if name not in inputs or len(inputs) == 1:
+            raise UserError(
+                f"{file.path} has no input {name} to fix beside others.",
+                f"Its inputs are {', '.join(inputs)}.",
+            )
+        given = inputs.pop(name)
+        sizes = [size if isinstance(size, int) else 1 for size in given.sizes]
+        check_shapes([sizes or [1]], str(file.path))
+        dtype = str(DTYPES.get(given.kind, torch.float32)).removeprefix("torch.")
+        file.constants[name] = np.full(sizes, value, dtype)
+    file.inputs = list(inputs.values())
 
 
 def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...]]:

@@ -150,6 +150,16 @@ UNARY: list[tuple[str, Callable[[Tensor], Tensor], Any]] = [
     ("Log", torch.log, np.log),
     ("Erf", torch.erf, None),
     ("Sin", torch.sin, None),
+    ("Tan", torch.tan, None),
+    ("Asin", torch.asin, None),
+    ("Acos", torch.acos, None),
+    ("Atan", torch.atan, None),
+    ("Sinh", torch.sinh, None),
+    ("Cosh", torch.cosh, None),
+    ("Asinh", torch.asinh, None),
+    ("Acosh", torch.acosh, None),
+    ("Atanh", torch.atanh, None),
+    ("IsNaN", torch.isnan, np.isnan),
     ("Cos", torch.cos, None),
     ("Tanh", torch.tanh, None),
     ("Sigmoid", torch.sigmoid, None),
@@ -223,6 +233,7 @@ REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
     "ReduceL1": lambda x, axes, keepdim: x.abs().sum(axes, keepdim),
     "ReduceL2": lambda x, axes, keepdim: _reduce_square(x, axes, keepdim).sqrt(),
     "ReduceSumSquare": _reduce_square,
+    "ReduceLogSum": lambda x, axes, keepdim: x.sum(axes, keepdim).log(),
     "ReduceLogSumExp": lambda x, axes, keepdim: x.logsumexp(axes, keepdim),
 }
 KNOWN_REDUCTIONS: dict[str, Callable[..., Any]] = {
@@ -263,9 +274,11 @@ def _arg(call: Call, value: Value) -> Value:
 
 @operator("CumSum")
 def _cumulative_sum(call: Call, value: Value, axis: Value) -> Value:
-    if call.get("exclusive", 0) or call.get("reverse", 0):
-        raise UnsupportedError("exclusive or reverse order is not read")
-    return torch.cumsum(tensor(value), number(axis))
+    data, along = tensor(value), number(axis)
+    data = data.flip(along) if call.get("reverse", 0) else data
+    total = torch.cumsum(data, along)
+    total = total - data if call.get("exclusive", 0) else total
+    return total.flip(along) if call.get("reverse", 0) else total
 
 
 @operator("TopK")

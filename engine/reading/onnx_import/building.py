@@ -19,6 +19,7 @@ from featherweight.engine.reading.onnx_import import (
     integers,
     neural,
     recurrent,
+    resizing,
     shapes,
 )
 from featherweight.engine.reading.onnx_import.layers import Operands, Parameters, builders
@@ -41,7 +42,7 @@ from featherweight.engine.reading.onnx_import.values import (
 )
 
 # These fill `operators`, `builders` and `rewriters` as they are imported.
-OPERATOR_MODULES = (arithmetic, fused, integers, neural, recurrent, shapes)
+OPERATOR_MODULES = (arithmetic, fused, integers, neural, recurrent, resizing, shapes)
 
 # Inputs that say how, not what: they stay numbers and never become tensors of the network.
 SETTINGS: dict[str, tuple[int, ...]] = {
@@ -155,7 +156,7 @@ class Builder:
         chosen = self._example(node.input[0])
         if not is_host(chosen):
             # Shapes, and what follows from them, are known; the numbers of a tensor are not.
-            raise UnsupportedError("condition depends on the input")
+            raise UnsupportedError("condition depends on the input (--value name=1 fixes one)")
         graphs = self.file.attributes(node)
         taken = bool(np.asarray(chosen).reshape(-1)[0])
         graph: GraphProto = graphs["then_branch" if taken else "else_branch"]

@@ -162,10 +162,16 @@ def _transposed(call: Call, operands: Operands) -> Layer | None:
     inputs, outputs, *kernel = operands.constant(1).shape
     count = len(kernel)
     pads = call.get("pads") or [0] * 2 * count
-    if call.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or call.get("output_shape"):
-        raise UnsupportedError("automatic padding is not read")
-    if pads[:count] != pads[count:]:
-        raise UnsupportedError("uneven padding is not read")
+    stride = call.get("strides") or [1] * count
+    mode = call.get("auto_pad", "NOTSET")
+    if call.get("output_shape"):
+        raise UnsupportedError("choice of the output's shape is not read")
+    if mode.startswith("SAME"):
+        spans = zip(kernel, call.get("dilations") or [1] * count, stride, strict=True)
+        totals = [max((k - 1) * d + 1 - s, 0) for k, d, s in spans]
+        small, large = [total // 2 for total in totals], [-(-total // 2) for total in totals]
+        pads = small + large if mode == "SAME_UPPER" else large + small
+    even = pads[:count] == pads[count:]
     group = call.get("group", 1)
     module = made(
         TRANSPOSED[count - 1],
@@ -173,14 +179,17 @@ def _transposed(call: Call, operands: Operands) -> Layer | None:
         in_channels=inputs,
         out_channels=outputs * group,
         kernel_size=tuple(kernel),
-        stride=tuple(call.get("strides") or [1] * count),
-        padding=tuple(pads[:count]),
+        stride=tuple(stride),
+        padding=tuple(pads[:count]) if even else 0,
         output_padding=tuple(call.get("output_padding") or [0] * count),
         dilation=tuple(call.get("dilations") or [1] * count),
         groups=group,
         bias=operands.given(2),
     )
-    return Layer(module)
+    if even:
+        return Layer(module)
+    cuts = [-size for size in flat_pads(pads[:count], pads[count:])]
+    return Layer(module, lambda conv, value, *_: functional.pad(conv(tensor(value)), cuts))
 
 
 @layer("Gemm")

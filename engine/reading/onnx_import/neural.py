@@ -10,7 +10,6 @@ from featherweight.engine.reading.onnx_import.values import (
     Call,
     UnsupportedError,
     Value,
-    numbers,
     operand,
     operator,
     tensor,
@@ -214,50 +213,31 @@ def _gemm(call: Call, one: Value, other: Value, bias: Value = None) -> Value:
     return result + (shift * call.get("beta", 1.0) if call.get("beta", 1.0) != 1 else shift)
 
 
-@operator("Resize", "Upsample")
-def _resize(call: Call, value: Value, *inputs: Value) -> Value:
-    data = tensor(value)
-    scales, sizes = _target(call, inputs)
-    if sizes is not None:
-        size: Any = sizes[2:]
-        factor = None
-    else:
-        size, factor = None, scales[2:]
-    mode = call.get("mode", "nearest")
-    place = call.get("coordinate_transformation_mode", "half_pixel")
-    if call.op == "Upsample" or call.version < 11:
-        place = "asymmetric"
-    if call.get("antialias", 0) or call.get("axes"):
-        raise UnsupportedError("antialias or choice of axes is not read")
-    if mode == "nearest":
-        rounding = call.get("nearest_mode", "round_prefer_floor")
-        same = place == "asymmetric" and (rounding == "floor" or call.version < 11)
-        if not same and "half_pixel" not in place and not _whole(factor):
-            raise UnsupportedError(f"nearest resizing by {place} and {rounding} is not read")
-        kind = "nearest" if same or "half_pixel" not in place else "nearest-exact"
-        return functional.interpolate(data, size, factor, kind)
-    kind = {
-        ("linear", 3): "linear",
-        ("linear", 4): "bilinear",
-        ("linear", 5): "trilinear",
-        ("cubic", 4): "bicubic",
-    }.get((mode, data.ndim), "")
-    if not kind or not (place == "align_corners" or "half_pixel" in place):
-        raise UnsupportedError(f"{mode} resizing by {place} is not read")
-    return functional.interpolate(data, size, factor, kind, align_corners=place == "align_corners")
+@operator("LpNormalization")
+def _unit(call: Call, value: Value) -> Value:
+    data, axis = tensor(value), call.get("axis", -1)
+    power = call.get("p", 2)
+    length = data.abs().sum(axis, True) if power == 1 else (data * data).sum(axis, True).sqrt()
+    return data / length
 
 
-def _target(call: Call, inputs: tuple[Value, ...]) -> tuple[list[float], list[Any] | None]:
-    if call.op == "Upsample" or call.version < 11:
-        return call.setting("scales", inputs, 0), None
-    sizes = numbers(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
-    if sizes:
-        return [], sizes
-    return numbers(inputs[1]), None
+@operator("MeanVarianceNormalization")
+def _mean_variance(call: Call, value: Value) -> Value:
+    data, axes = tensor(value), call.get("axes", [0, 2, 3])
+    centred = data - data.mean(axes, True)
+    return centred / ((centred * centred).mean(axes, True).sqrt() + 1e-9)
 
 
-def _whole(factors: Any) -> bool:
-    return factors is not None and all(factor >= 1 and factor % 1 == 0 for factor in factors)
+@operator("GridSample")
+def _grid_sample(call: Call, value: Value, grid: Value) -> Value:
+    mode = call.get("mode", "linear").removeprefix("bi")
+    return functional.grid_sample(
+        tensor(value),
+        tensor(grid),
+        {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode),
+        call.get("padding_mode", "zeros"),
+        bool(call.get("align_corners", 0)),
+    )
 
 
 @operator("Attention")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.reading.onnx_import.layers import Layer, Operands, layer, made
+from featherweight.engine.reading.onnx_import.reset_first_gru import reset_first
 from featherweight.engine.reading.onnx_import.values import (
     Call,
     UnsupportedError,
@@ -26,6 +27,8 @@ LENGTHS, PEEPHOLES = 4, 7
 @layer("LSTM", "GRU", "RNN")
 def _recurrent(call: Call, operands: Operands) -> Layer | None:
     _check(call, operands)
+    if call.op == "GRU" and not call.get("linear_before_reset", 0):
+        return reset_first(call, operands, constant_states(operands).get(STATES[0]))
     directions, _, width = operands.constant(1).shape
     hidden = operands.constant(2).shape[2]
     options: dict[str, Any] = {
@@ -42,29 +45,41 @@ def _recurrent(call: Call, operands: Operands) -> Layer | None:
     module = made(KINDS[call.op], tensors, **options)
     states = [at for at in STATES if operands.given(at) and not _is_zero(operands, at)]
     backwards = call.get("direction", "forward") == "reverse"
+    swapped = bool(call.get("layout", 0))
+    held = constant_states(operands)
 
     def apply(module: nn.Module, value: Value, *inputs: Value) -> tuple[Value, ...]:
-        data = tensor(value).flip(0) if backwards else tensor(value)
-        given = [tensor(inputs[at - 1]) for at in states]
+        data = tensor(value).transpose(0, 1) if swapped else tensor(value)
+        data = data.flip(0) if backwards else data
+        given = [held[at] if at in held else tensor(inputs[at - 1]) for at in states]
+        given = [one.transpose(0, 1) for one in given] if swapped else given
+        given = [one.expand(-1, data.shape[1], -1) for one in given]
         state: Any = None if not given else given[0] if len(given) == 1 else tuple(given)
         output, memory = module(data, state) if state is not None else module(data)
-        output = output.flip(0) if backwards else output
-        results: tuple[Tensor, ...] = (_by_direction(output, directions),)
-        results += memory if isinstance(memory, tuple) else (memory,)
-        return results
+        output = _by_direction(output.flip(0) if backwards else output, directions)
+        memories = memory if isinstance(memory, tuple) else (memory,)
+        if swapped:
+            return output.permute(2, 0, 1, 3), *(one.transpose(0, 1) for one in memories)
+        return output, *memories
 
     return Layer(module, apply)
+
+
+def constant_states(operands: Operands) -> dict[int, Tensor]:
+    """Return the initial states that the file holds, by their place among the inputs."""
+    known = [at for at in STATES if operands.given(at) and operands.known(at)]
+    return {at: torch.tensor(operands.constant(at)) for at in known}
 
 
 def _check(call: Call, operands: Operands) -> None:
     if not operands.known(*WEIGHTS):
         raise UnsupportedError("weights are computed, not constants")
-    if operands.given(PEEPHOLES) or call.get("clip") or call.get("layout", 0):
-        raise UnsupportedError("peepholes, clipping or batch-first layout are not read")
-    if operands.given(LENGTHS):
+    if operands.given(PEEPHOLES) or call.get("clip"):
+        raise UnsupportedError("peepholes or clipping are not read")
+    steps = operands.example().shape[1 if call.get("layout", 0) else 0]
+    lengths = operands.values[LENGTHS] if operands.given(LENGTHS) else None
+    if isinstance(lengths, Tensor) or (lengths is not None and np.any(lengths != steps)):
         raise UnsupportedError("sequences of several lengths are not read")
-    if call.op == "GRU" and not call.get("linear_before_reset", 0):
-        raise UnsupportedError("reset before the linear part has no layer in torch")
     functions = _functions(call)
     expected = PLAIN[call.op]
     plain = functions[: len(expected)] == expected or (call.op == "RNN" and functions[0] == "relu")

@@ -189,6 +189,29 @@ def _gather_elements(call: Call, value: Value, indices: Value) -> Value:
     return torch.gather(tensor(value), call.get("axis", 0), tensor(indices).long())
 
 
+@operator("GatherND")
+def _gather_places(call: Call, value: Value, indices: Value) -> Value:
+    if call.get("batch_dims", 0):
+        raise UnsupportedError("batch of indices is not read")
+    data, places = tensor(value), tensor(indices).long()
+    return data[tuple(places.unbind(-1))]
+
+
+@operator("ScatterElements", "Scatter")
+def _scatter_elements(call: Call, value: Value, indices: Value, updates: Value) -> Value:
+    if call.get("reduction", "none") != "none":
+        raise UnsupportedError("reduction is not read")
+    return tensor(value).scatter(call.get("axis", 0), tensor(indices).long(), tensor(updates))
+
+
+@operator("ScatterND")
+def _scatter_places(call: Call, value: Value, indices: Value, updates: Value) -> Value:
+    if call.get("reduction", "none") != "none":
+        raise UnsupportedError("reduction is not read")
+    places = tuple(tensor(indices).long().unbind(-1))
+    return tensor(value).index_put(places, tensor(updates))
+
+
 @operator("Expand")
 def _expand(_: Call, value: Value, shape: Value) -> Value:
     wanted = numbers(shape)
