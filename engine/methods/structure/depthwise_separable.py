@@ -1,0 +1,102 @@
+"""A convolution of each channel alone and a 1×1 one, in the place of one convolution."""
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from featherweight.engine.methods.low_rank import assign, factors
+from featherweight.engine.methods.method import Check, FactorMethod, unchecked
+from featherweight.engine.options import number
+
+
+class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
+    """Depthwise separable form of a trained kernel (Guo et al. 2018, arXiv 1808.05517).
+
+    A convolution C → N becomes a depthwise one C → C·T with the stride, and 1×1 C·T → N with the
+    bias. For each input channel the N kernels on it, seen as a matrix of N by taps, are cut to the
+    rank T, which is the nearest such pair in the sum of squares. T is `multiplier`, but never so
+    large that nothing would be saved. Groups are split one by one.
+    """
+
+    name: ClassVar[str] = "depthwise_separable"
+    title: ClassVar[str] = "Depthwise separable"
+    advice: ClassVar[str] = (
+        "A convolution of each channel alone, then a 1×1 one, as in MobileNet. Very small, fast on "
+        "wide layers, and far from the original: retrain afterwards."
+    )
+    gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
+    strength: ClassVar[str] = "multiplier"
+
+    multiplier: Annotated[
+        int,
+        number(
+            "Multiplier",
+            "Kernels for each input channel: more are nearer, 1 is by far the fastest. "
+            "No layer takes more than make it smaller.",
+            1,
+            3,
+        ),
+    ] = 1
+
+    @classmethod
+    def lock(cls, layer: nn.Module) -> str:
+        """Return why the kernel cannot be split in two; empty if it can."""
+        if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            return "Depthwise separable takes convolutions."
+        if all(size == 1 for size in layer.kernel_size):
+            return "A kernel of 1 is the 1×1 convolution already; SVD takes it."
+        if layer.groups == layer.in_channels > 1:
+            return "The layer is depthwise already."
+        if _most(layer) < 1:
+            return "The layer is too small: both convolutions would hold more weights than it has."
+        return ""
+
+    def skeleton(self, layer: nn.Module) -> nn.Sequential:
+        """Return both convolutions on the meta device."""
+        assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        width = layer.in_channels * min(self.multiplier, _most(layer))
+        kind: Any = type(layer)
+        with torch.device("meta"):
+            depthwise = kind(
+                layer.in_channels,
+                width,
+                layer.kernel_size,
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=layer.dilation,
+                groups=layer.in_channels,
+                bias=False,
+                padding_mode=layer.padding_mode,
+            )
+            pointwise = kind(
+                width, layer.out_channels, 1, groups=layer.groups, bias=layer.bias is not None
+            )
+        return nn.Sequential(depthwise, pointwise).to(layer.weight.dtype)
+
+    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
+        """Return both convolutions with the best weights of that multiplier."""
+        assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        chain = self.skeleton(layer)
+        count = chain[0].get_parameter("weight").shape[0] // layer.in_channels
+        groups = [
+            _split(kernel.flatten(2), count, check)
+            for kernel in layer.weight.detach().chunk(layer.groups)
+        ]
+        assign(chain[0], torch.cat([alone for alone, _ in groups]))
+        assign(chain[1], torch.cat([across for _, across in groups]), layer.bias)
+        return chain.train(layer.training)
+
+
+def _split(kernel: Tensor, count: int, check: Check) -> tuple[Tensor, Tensor]:
+    """Return kernels (C·count)×taps and weights N×(C·count) nearest to N×C×taps, float64."""
+    pairs = [factors(kernel[:, channel], count, check) for channel in range(kernel.shape[1])]
+    return torch.cat([alone for _, alone in pairs]), torch.cat([across for across, _ in pairs], 1)
+
+
+def _most(layer: nn.Module) -> int:
+    """Return the largest multiplier that leaves fewer weights: T·(taps + N) < N·taps a channel."""
+    assert isinstance(layer, nn.modules.conv._ConvNd)
+    outputs, taps = layer.out_channels // layer.groups, math.prod(layer.kernel_size)
+    return (outputs * taps - 1) // (outputs + taps)
