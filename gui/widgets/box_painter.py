@@ -213,6 +213,7 @@ class BoxPainter:
         self._paint_card(painter, rect, radius, fill, pen)
         if focus:
             painter.setPen(QPen(QColor(self.shades.accent), 1, Qt.PenStyle.DotLine))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(rect.adjusted(-4, -4, 4, 4), radius + 4, radius + 4)
         ink = self._ink(fill[0] if fill else self.shades.surface)
         self._paint_text(painter, box, place, looks, ink)

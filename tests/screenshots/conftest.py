@@ -25,7 +25,7 @@ LONG = 120_000
 REDRAWN = 200
 MOVING = (
     *("loss_chart", "accuracy_chart", "job_stage", "job_progress"),
-    *("result_figures", "result_rates", "export_summary"),
+    *("result_figures", "result_rates", "export_summary", "graph_about"),
 )
 SCHEMES: tuple[theme.Scheme, ...] = ("light", "dark")
 CHOICES = (
@@ -144,6 +144,7 @@ def photographed(app: QApplication, folder: Path, qtbot: QtBot) -> dict[str, Pho
         person.wait(lambda: client.state == "ready")
         person.take("start")
         take_table(person)
+        take_graph(person)
         take_run(person)
         take_results_and_export(person)
     finally:
@@ -169,6 +170,18 @@ def take_table(person: Photographer) -> None:
     scroll.setValue(-(-scroll.value() // ROW_HEIGHT) * ROW_HEIGHT)
     person.take("table")
     person.window.workbench.show_dock("choices")
+
+
+def take_graph(person: Photographer) -> None:
+    """Look at the graph, with what is coupled to a layer lit up."""
+    bench = person.window.workbench
+    show_graph = next(action for action in bench.toggles() if action.objectName() == "action_graph")
+    show_graph.trigger()
+    person.wait(lambda: bench.graph.picture.boxes and not bench.graph.busy)
+    person.document.select(("block1.conv2",))
+    person.take("graph")
+    show_graph.trigger()
+    person.document.select(("block2.conv2",))
 
 
 def take_run(person: Photographer) -> None:

@@ -70,6 +70,7 @@ def test_that_every_chosen_method_has_a_band_and_an_entry(
 
 def test_that_the_selection_is_seen_at_every_scale(view: GraphView, opened: Document) -> None:
     opened.select(("stem",))
+    view.canvas.setFocus()
     accent = QColor(theme.colours().accent)
     seen = []
     for scale in (0.05, 0.15, 0.3, 1.0):
