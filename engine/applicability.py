@@ -69,6 +69,9 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
             found[name] = _chosen(made)
+            if reason := _mask_lock(found[name]):
+                message = f"Layer {name} cannot have both a sparsity and this precision: {reason}"
+                raise UserError(message, "Take one of the two out.")
             if reason := _coding_lock(found[name]):
                 raise UserError(f"Layer {name} cannot be coded like this: {reason}")
     return found
@@ -108,6 +111,12 @@ def _lock(
     if name in tied:
         return f"Its weight is shared with {tied[name]}; changed alone it would be stored twice."
     return ""
+
+
+def _mask_lock(chosen: Chosen) -> str:
+    if chosen.sparsity is None or chosen.precision is None:
+        return ""
+    return chosen.precision.mask_lock
 
 
 def _coding_lock(chosen: Chosen) -> str:

@@ -97,11 +97,13 @@ class SideBits:
 class PrecisionMethod(Method, frozen=True, kw_only=True):
     """Holds a weight tensor in fewer bits.
 
-    `holds_zero` says that the weight 0.0 has a symbol also where no mask asks for it.
+    `holds_zero` says that the weight 0.0 has a symbol also where no mask asks for it; `mask_lock`
+    is the reason why it can take no mask, empty if it can.
     """
 
     slot: ClassVar[Slot] = "precision"
     holds_zero: ClassVar[bool] = True
+    mask_lock: ClassVar[str] = ""
 
     def trainable(
         self, weight: Tensor, mask: Tensor | None, check: Check = unchecked

@@ -14,7 +14,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.events import TaskSource
 from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.jobs import Job
-from featherweight.engine.methods.precision.float16 import Float16Form
+from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.integer import IntegerForm
 from featherweight.engine.network import Network
 from featherweight.engine.results import Export
@@ -213,7 +213,7 @@ def _form_notes(forms: dict[str, StoredForm], chosen: _Candidate) -> Iterator[st
 def _kind(form: StoredForm) -> str:
     if isinstance(form, IntegerForm):
         return f"{form.bits}-bit weights"
-    return f"{form.kind} weights" if isinstance(form, Float16Form) else "Shared values"
+    return "Shared values" if isinstance(form, CodebookForm) else f"{form.kind} weights"
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -11,6 +11,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from featherweight.engine.bit_packing import packed
+from featherweight.engine.methods.precision.binary import BinaryForm
 from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.float16 import Float16Form
 from featherweight.engine.methods.precision.integer import IntegerForm, top
@@ -101,7 +102,8 @@ def put_weights(model: onnx.ModelProto, forms: dict[str, StoredForm]) -> None:
             graph.input.remove(inputs[0])
             made = _unpacking(name, form, _container(form, opset), _transposing(graph, name))
             present = {tensor.name for tensor in graph.initializer}
-            graph.initializer.extend(t for t in made.tensors if t.name not in present)
+            fresh = {t.name: t for t in made.tensors if t.name not in present}
+            graph.initializer.extend(fresh.values())
             nodes += made.nodes
     set_nodes(graph, [*nodes, *graph.node])
 
@@ -137,10 +139,11 @@ def set_nodes(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
 
 def _container(form: StoredForm, opset: int) -> int:
     """Return in how many bits of a file with these operators the numbers of a form are held."""
-    if not isinstance(form, IntegerForm | CodebookForm):
+    if not isinstance(form, IntegerForm | CodebookForm | BinaryForm):
         return 8
+    fewest = 1 if isinstance(form, BinaryForm) else form.bits
     # The nodes that take bits out of bytes are more than they save of a small tensor.
-    needed = form.bits if math.prod(form.shape) >= WORTH_BITS else max(form.bits, 4)
+    needed = fewest if math.prod(form.shape) >= WORTH_BITS else max(fewest, 4)
     return min(bits for bits, least in OPSETS.items() if bits >= needed and opset >= least)
 
 
@@ -165,6 +168,8 @@ def _unpacking(name: str, form: StoredForm, bits: int, transposed: str) -> _Unpa
 
     if isinstance(form, IntegerForm):
         _put_integers(made, name, form, bits, transposed)
+    elif isinstance(form, BinaryForm):
+        _put_signs(made, name, form, bits, transposed)
     elif isinstance(form, CodebookForm):
         symbols = turned(form.symbols().values.reshape(form.shape))
         indices = made.integers(f"{name}.indices", symbols, bits, UNSIGNED)
@@ -200,6 +205,26 @@ def _put_integers(
     floats = made.call("Cast", [whole], f"{name}.wide", to=TensorProto.FLOAT)
     centred = made.call("Sub", [floats, zero], f"{name}.centred")
     made.call("Mul", [centred, f"{name}.scales"], output)
+
+
+def _put_signs(made: _Unpacking, name: str, form: BinaryForm, bits: int, transposed: str) -> None:
+    axis, output = (1, transposed) if transposed else (0, name)
+    one, two = (made.constant(f"signs.{n}", np.array(n, np.float32)) for n in (1, 2))
+    total = ""
+    for term, plane in enumerate(form.planes()):
+        here, last = f"{name}.{term}", term == form.terms - 1
+        values = plane.T if transposed else plane
+        whole = made.integers(f"{here}.signs", values, bits, UNSIGNED)
+        factors = form.parts()["scales"][:, term]
+        made.tensors.append(_along(factors, axis, values.ndim, f"{here}.scales"))
+        floats = made.call("Cast", [whole], f"{here}.wide", to=TensorProto.FLOAT)
+        doubled = made.call("Mul", [floats, two], f"{here}.doubled")
+        signs = made.call("Sub", [doubled, one], f"{here}.plain")
+        ends = last and not total
+        scaled = made.call("Mul", [signs, f"{here}.scales"], output if ends else f"{here}.scaled")
+        if total:
+            scaled = made.call("Add", [total, scaled], output if last else f"{here}.sum")
+        total = scaled
 
 
 def _along(factors: Array, axis: int, rank: int, name: str) -> TensorProto:

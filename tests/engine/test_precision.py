@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from featherweight.engine.methods.method import PrecisionMethod
+from featherweight.engine.methods.precision.binary import Binary
 from featherweight.engine.methods.precision.codebook import Codebook
 from featherweight.engine.methods.precision.float16 import Float16
 from featherweight.engine.methods.precision.integer import Integer
+from featherweight.engine.methods.precision.ternary import Ternary
 from featherweight.engine.weight_forms import Symbols, TrainableForm, stored_forms
 
 PRECISIONS: tuple[PrecisionMethod, ...] = (
@@ -17,10 +19,18 @@ PRECISIONS: tuple[PrecisionMethod, ...] = (
     Float16(format="bfloat16"),
     *(Integer(bits=bits) for bits in (8, 4, 2)),
     Integer(bits=4, granularity="tensor"),
+    *(Ternary(threshold=threshold) for threshold in ("least error", "0.7 of mean")),
+    *(Binary(terms=terms) for terms in (1, 2, 3)),
     *(Codebook(clusters=clusters) for clusters in (2, 3, 16, 256)),
 )
 every_precision = pytest.mark.parametrize("method", PRECISIONS, ids=lambda method: repr(method))
-masked_or_not = pytest.mark.parametrize("masked", [False, True], ids=["dense", "masked"])
+MASKABLE = tuple(method for method in PRECISIONS if not method.mask_lock)
+every_maskable = pytest.mark.parametrize("method", MASKABLE, ids=lambda method: repr(method))
+masked_or_not = pytest.mark.parametrize(
+    ("method", "masked"),
+    [*((method, False) for method in PRECISIONS), *((method, True) for method in MASKABLE)],
+    ids=lambda value: {False: "dense", True: "masked"}.get(value, repr(value)),
+)
 
 
 def weight_and_mask(masked: bool) -> tuple[Tensor, Tensor | None]:
@@ -41,7 +51,6 @@ def trained(form: TrainableForm, steps: int = 3, target: Tensor | None = None) -
     return form
 
 
-@every_precision
 @masked_or_not
 def test_that_the_settled_form_gives_exactly_the_trained_weight(
     method: PrecisionMethod, masked: bool
@@ -54,7 +63,7 @@ def test_that_the_settled_form_gives_exactly_the_trained_weight(
     assert not list(stored.parameters())
 
 
-@every_precision
+@every_maskable
 def test_that_masked_weights_stay_exactly_zero_while_training(method: PrecisionMethod) -> None:
     weight, mask = weight_and_mask(masked=True)
     assert mask is not None
@@ -67,7 +76,6 @@ def test_that_masked_weights_stay_exactly_zero_while_training(method: PrecisionM
     assert not any("mask" in name for name in stored.state_dict())
 
 
-@every_precision
 @masked_or_not
 def test_that_training_moves_the_weight_towards_its_target(
     method: PrecisionMethod, masked: bool
@@ -84,7 +92,6 @@ def test_that_training_moves_the_weight_towards_its_target(
     assert (form() - target).square().mean().item() < before
 
 
-@every_precision
 @masked_or_not
 def test_that_symbols_and_parts_rebuild_the_same_form_in_the_promised_bits(
     method: PrecisionMethod, masked: bool
@@ -114,7 +121,6 @@ def test_that_a_form_of_fewer_weights_than_its_shape_is_refused(method: Precisio
         type(stored).rebuilt(stored.shape, symbols, wrong)
 
 
-@every_precision
 @masked_or_not
 def test_that_forms_survive_deep_copies_and_their_own_state(
     method: PrecisionMethod, masked: bool
@@ -267,14 +273,14 @@ def test_that_few_distinct_weights_are_held_exactly_by_a_large_codebook() -> Non
 
 def test_that_quantizing_twice_gives_the_same_form() -> None:
     weight, mask = weight_and_mask(masked=True)
-    for method in PRECISIONS:
+    for method in MASKABLE:
         first, second = (method.trainable(weight, mask).settled() for _ in range(2))
         assert first.state_dict().keys() == second.state_dict().keys()
         for name, value in first.state_dict().items():
             assert torch.equal(value, second.state_dict()[name])
 
 
-@every_precision
+@every_maskable
 def test_that_no_gradient_reaches_masked_weights(method: PrecisionMethod) -> None:
     weight, mask = weight_and_mask(masked=True)
     assert mask is not None

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from featherweight.engine.methods.precision.binary import BinaryForm
 from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.float16 import BFloat16Form, Float16Form
 from featherweight.engine.methods.precision.integer import IntegerForm
@@ -41,7 +42,9 @@ def unpacked(model: onnx.ModelProto) -> npt.NDArray[np.float32]:
 def forms(draw: st.DrawFn) -> StoredForm:
     rows, columns = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     random = np.random.default_rng(draw(st.integers(0, 1000)))
-    kind = draw(st.sampled_from(["integer", "codebook", "float16", "bfloat16", "float32"]))
+    kind = draw(
+        st.sampled_from(["integer", "codebook", "binary", "float16", "bfloat16", "float32"])
+    )
     if kind == "integer":
         bits = draw(st.sampled_from([2, 4, 8]))
         most = 2 ** (bits - 1) - 1
@@ -53,6 +56,11 @@ def forms(draw: st.DrawFn) -> StoredForm:
         values = random.normal(size=draw(st.integers(2, 256))).astype(np.float32)
         indices = random.integers(0, values.size, (rows, columns)).astype(np.int32)
         return CodebookForm(torch.from_numpy(indices), torch.from_numpy(values), zero=False)
+    if kind == "binary":
+        terms = draw(st.integers(1, 3))
+        signs = random.integers(0, 2**terms, (rows, columns)).astype(np.uint8)
+        scales = random.uniform(0.001, 2, (rows, terms)).astype(np.float32)
+        return BinaryForm(torch.from_numpy(signs), torch.from_numpy(scales))
     weight = torch.from_numpy(random.normal(size=(rows, columns)).astype(np.float32))
     made = {"float16": Float16Form, "bfloat16": BFloat16Form, "float32": FloatForm}
     return made[kind](weight)
@@ -88,3 +96,11 @@ def test_that_old_operators_hold_few_bits_in_whole_bytes() -> None:
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     assert stored["w.integers"].data_type == TensorProto.INT8
     assert np.array_equal(unpacked(model), form().numpy())
+
+
+def test_that_binary_weights_take_one_bit_each_in_the_file() -> None:
+    form = BinaryForm(torch.ones(64, 64, dtype=torch.uint8), torch.ones(64, 1))
+    model = graph(form, 20, turned=False)
+    put_weights(model, {"w": form})
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert len(stored["w.0.signs"].raw_data) == 64 * 64 // 8
