@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, 
 from featherweight.gui import icons, theme
 
 # Below these scales boxes lose all text but their titles, then those, then their outlines.
-TEXT_FROM, TITLE_FROM, OUTLINE_FROM = 0.4, 0.2, 0.12
+TEXT_FROM, TITLE_FROM, OUTLINE_FROM = 0.44, 0.2, 0.12
 TITLE_PIXELS, LETTER_WIDTH, MOST_TITLES = 9.0, 0.62, 400
 RADIUS, ICON = 7.0, 14
 SMALLEST = 5.0

@@ -123,7 +123,7 @@ def gestures(view: GraphView, document: Document) -> Iterator[tuple[str, list[fl
     canvas.scale = 1.0
     canvas.centre_on(canvas.rect_of(NODES // 2).center())
     yield "pan, readable", frames(view, lambda _: canvas.pan(5, 12))
-    canvas.scale = 0.42
+    canvas.scale = 0.44
     canvas.centre_on(canvas.rect_of(NODES // 2).center())
     yield "pan, smallest text", frames(view, lambda _: canvas.pan(5, 12))
 
