@@ -201,13 +201,17 @@ def _form_notes(forms: dict[str, StoredForm], chosen: _Candidate) -> Iterator[st
     floats = [
         form
         for form in forms.values()
-        if not (chosen.integer_layers and isinstance(form, IntegerForm) and form.bits == 8)
+        if not (chosen.integer_layers and isinstance(form, IntegerForm) and _multiplies_whole(form))
     ]
     for kind in sorted({_kind(form) for form in floats}):
         yield (
             f"{kind} make the file smaller; ONNX Runtime unpacks them when it loads the file, "
             "so it is not faster."
         )
+
+
+def _multiplies_whole(form: IntegerForm) -> bool:
+    return form.bits == 8 and form.scales.ndim == 1
 
 
 def _kind(form: StoredForm) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from featherweight.engine.bit_packing import packed
@@ -24,7 +25,9 @@ FLOATS = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 UNSIGNED = {8: TensorProto.UINT8, 4: TensorProto.UINT4}
 # The set of operators that so many bits need. ONNX has integers of 2 bits from 25 on, where
 # ONNX Runtime fuses less and is slower: these are packed in bytes instead.
-OPSETS = {1: 18, 2: 18, 4: 21, 8: 13}
+OPSETS = {1: 18, 2: 18, 3: 18, 4: 21, 5: 18, 6: 18, 7: 18, 8: 13}
+# What does not fill bytes evenly is held as two or three numbers that do.
+PIECES = {3: (2, 1), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1)}
 USUAL_OPSET = 20
 FILE_VERSION = 10
 WORTH_BITS = 2048
@@ -53,7 +56,9 @@ class _Unpacking:
         return output
 
     def integers(self, name: str, values: Array, bits: int, types: Mapping[int, int]) -> str:
-        """Hold whole numbers in so many bits; fewer than 4 have to be unsigned."""
+        """Hold whole numbers in so many bits; those of other than 4 and 8 have to be unsigned."""
+        if bits in PIECES:
+            return self._from_pieces(name, values, PIECES[bits])
         low = (np.ascontiguousarray(values).astype(np.int16) & ((1 << bits) - 1)).astype(np.uint8)
         data = packed(low, bits)
         if bits in types:
@@ -63,6 +68,19 @@ class _Unpacking:
             self.tensors.append(tensor)
             return name
         return self._from_bits(name, data, values.shape, bits)
+
+    def _from_pieces(self, name: str, values: Array, pieces: Sequence[int]) -> str:
+        rest, shift, total = values.astype(np.uint8), 0, ""
+        for bits in pieces:
+            here = f"{name}.from{shift}"
+            data = packed(rest & np.uint8((1 << bits) - 1), bits)
+            part = self._from_bits(here, data, values.shape, bits)
+            if total:
+                by = self.constant(f"bits.shift.{shift}", np.array(shift, np.uint8))
+                part = self.call("BitShift", [part, by], f"{here}.placed", direction="LEFT")
+                part = self.call("BitwiseOr", [total, part], f"{here}.joined")
+            total, shift, rest = part, shift + bits, rest >> np.uint8(bits)
+        return total
 
     def _from_bits(self, name: str, data: Array, shape: tuple[int, ...], bits: int) -> str:
         column = self.constant(name, data.reshape(-1, 1))
@@ -143,8 +161,8 @@ def _container(form: StoredForm, opset: int) -> int:
         return 8
     fewest = 1 if isinstance(form, BinaryForm) else form.bits
     # The nodes that take bits out of bytes are more than they save of a small tensor.
-    needed = fewest if math.prod(form.shape) >= WORTH_BITS else max(fewest, 4)
-    return min(bits for bits, least in OPSETS.items() if bits >= needed and opset >= least)
+    needed = fewest if math.prod(form.shape) >= WORTH_BITS else 4 if fewest <= 4 else 8
+    return min(bits for bits in {needed, 4, 8} if bits >= needed and opset >= OPSETS[bits])
 
 
 def _transposing(graph: onnx.GraphProto, name: str) -> str:
@@ -189,22 +207,48 @@ def _put_integers(
     made: _Unpacking, name: str, form: IntegerForm, bits: int, transposed: str
 ) -> None:
     axis, output = (1, transposed) if transposed else (0, name)
-    levels = form.levels().numpy()
+    levels, grouped = form.levels().numpy(), form.scales.ndim > 1
     values = levels.T if transposed else levels
-    factors = form.parts()["scales"]
+    factors = form.scales.float().numpy()
     if factors.size == 1 < form.shape[0]:
         factors = factors.reshape(())
-    if bits in SIGNED:
+    if bits in SIGNED and not grouped:
         whole = made.integers(f"{name}.integers", values, bits, SIGNED)
         scales = made.constant(f"{name}.scales", factors)
         made.call("DequantizeLinear", [whole, scales], output, axis=axis)
         return
     whole = made.integers(f"{name}.integers", values + top(form.bits), bits, UNSIGNED)
-    made.tensors.append(_along(factors, axis, values.ndim, f"{name}.scales"))
-    zero = made.constant(f"bits.zero.{bits}", np.array(top(form.bits), np.float32))
+    zero = made.constant(f"bits.zero.{form.bits}", np.array(top(form.bits), np.float32))
     floats = made.call("Cast", [whole], f"{name}.wide", to=TensorProto.FLOAT)
     centred = made.call("Sub", [floats, zero], f"{name}.centred")
-    made.call("Mul", [centred, f"{name}.scales"], output)
+    if grouped:
+        scales = _put_group_scales(made, name, form, bool(transposed))
+    else:
+        scales = f"{name}.scales"
+        made.tensors.append(_along(factors, axis, values.ndim, scales))
+    made.call("Mul", [centred, scales], output)
+
+
+def _put_group_scales(made: _Unpacking, name: str, form: IntegerForm, transposed: bool) -> str:
+    """Give every group's scale to each of its weights; returns what has the weight's shape."""
+    rows, groups = form.scales.shape
+    count = math.prod(form.shape[1:])
+    size = -(-count // groups)
+    sides = made.constant(f"{name}.group", np.array((rows, groups, size)))
+    found = made.constant(f"{name}.scales", form.scales.unsqueeze(2).numpy())
+    if form.scales.dtype == torch.float16:
+        found = made.call("Cast", [found], f"{name}.scales.wide", to=TensorProto.FLOAT)
+    found = made.call("Expand", [found, sides], f"{name}.scales.each")
+    if groups * size > count:
+        flat = made.constant(f"{name}.padded", np.array((rows, groups * size)))
+        found = made.call("Reshape", [found, flat], f"{name}.scales.row")
+        ends = [made.constant(f"{name}.{at}", np.array([at])) for at in (0, count, 1)]
+        found = made.call("Slice", [found, *ends], f"{name}.scales.cut")
+    shape = made.constant(f"{name}.shape.scales", np.array(form.shape))
+    found = made.call("Reshape", [found, shape], f"{name}.scales.shaped")
+    if transposed:
+        found = made.call("Transpose", [found], f"{name}.scales.turned", perm=[1, 0])
+    return found
 
 
 def _put_signs(made: _Unpacking, name: str, form: BinaryForm, bits: int, transposed: str) -> None:

@@ -1,23 +1,27 @@
 """What all precisions keep: trained and stored weight are one, masks hold, symbols rebuild it."""
 
 import copy
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
+from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import PrecisionMethod
 from featherweight.engine.methods.precision.binary import Binary
 from featherweight.engine.methods.precision.codebook import Codebook
 from featherweight.engine.methods.precision.float16 import Float16
-from featherweight.engine.methods.precision.integer import Integer
+from featherweight.engine.methods.precision.integer import Integer, IntegerForm
 from featherweight.engine.methods.precision.ternary import Ternary
 from featherweight.engine.weight_forms import Symbols, TrainableForm, stored_forms
 
 PRECISIONS: tuple[PrecisionMethod, ...] = (
     Float16(),
     Float16(format="bfloat16"),
-    *(Integer(bits=bits) for bits in (8, 4, 2)),
+    *(Integer(bits=bits) for bits in (8, 6, 5, 4, 3, 2)),
+    *(Integer(bits=bits, granularity="group", group_size=20) for bits in (8, 3)),
+    Integer(bits=4, granularity="group", scale_bits=16),
     Integer(bits=4, granularity="tensor"),
     *(Ternary(threshold=threshold) for threshold in ("least error", "0.7 of mean")),
     *(Binary(terms=terms) for terms in (1, 2, 3)),
@@ -203,6 +207,57 @@ def test_that_a_scale_per_channel_fits_uneven_channels_better() -> None:
         for kind in ("channel", "tensor")
     ]
     assert (errors[0][:-1] < errors[1][:-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "scale_bits", "bits"), [(32, 32, 5.0), (128, 32, 4.25), (128, 16, 4.125)]
+)
+def test_that_groups_of_four_bits_take_the_bits_known_by_hand(
+    size: int, scale_bits: Literal[16, 32], bits: float
+) -> None:
+    method = Integer(bits=4, granularity="group", group_size=size, scale_bits=scale_bits)
+    stored = method.trainable(torch.randn(64, 1024), None).settled()
+    coded = len(BitPacked().encode(stored.symbols()).payload)
+    sides = sum(part.nbytes for part in stored.parts().values())
+    assert 8 * (coded + sides) == bits * 64 * 1024
+
+
+@pytest.mark.parametrize(("count", "most", "size"), [(100, 32, 25), (96, 32, 32), (9, 64, 9)])
+def test_that_groups_divide_a_row_evenly_and_each_has_its_own_scale(
+    count: int, most: int, size: int
+) -> None:
+    weight = torch.randn(6, count, generator=torch.Generator().manual_seed(9))
+    weight *= torch.logspace(-3, 0, count)
+    stored = Integer(bits=8, granularity="group", group_size=most).trainable(weight, None).settled()
+    assert isinstance(stored, IntegerForm)
+    assert stored.scales.shape == (6, -(-count // size))
+    levels = stored.levels()
+    for group, scales in enumerate(stored.scales.unbind(1)):
+        inside = slice(group * size, group * size + size)
+        assert torch.equal(stored()[:, inside], levels[:, inside] * scales.reshape(-1, 1))
+        assert (levels[:, inside].abs().amax(1) > 64).all()
+
+
+def test_that_scales_by_group_fit_uneven_inputs_better_and_halved_ones_hardly_worse() -> None:
+    weight = torch.randn(8, 512, generator=torch.Generator().manual_seed(7))
+    weight *= torch.logspace(-2, 0, 512)
+    errors = [
+        (Integer(bits=4, **options).trainable(weight, None)() - weight).square().sum().item()
+        for options in (
+            {"granularity": "group"},
+            {"granularity": "group", "scale_bits": 16},
+            {"granularity": "channel"},
+        )
+    ]
+    assert errors[1] == pytest.approx(errors[0], rel=0.001)
+    assert errors[1] < errors[2] / 2
+
+
+def test_that_scales_too_small_or_large_for_16_bits_stay_positive_and_finite() -> None:
+    weight = torch.tensor([[1e-9, -1e-9], [1e9, -1e9]])
+    stored = Integer(bits=4, scale_bits=16).trainable(weight, None).settled()
+    assert torch.isfinite(stored()).all()
+    assert (stored.state_dict()["scales"] > 0).all()
 
 
 def test_that_rows_of_nothing_but_zeros_have_a_scale_and_stay_zero() -> None:

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from torch import Tensor
 
 from featherweight.engine.methods.precision.binary import BinaryForm
 from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.float16 import BFloat16Form, Float16Form
-from featherweight.engine.methods.precision.integer import IntegerForm
+from featherweight.engine.methods.precision.integer import IntegerForm, group_count
 from featherweight.engine.weight_forms import FloatForm, StoredForm
 from featherweight.engine.writing.onnx_weights import multiply_out, put_weights
 
@@ -46,11 +47,12 @@ def forms(draw: st.DrawFn) -> StoredForm:
         st.sampled_from(["integer", "codebook", "binary", "float16", "bfloat16", "float32"])
     )
     if kind == "integer":
-        bits = draw(st.sampled_from([2, 4, 8]))
+        bits = draw(st.integers(2, 8))
         most = 2 ** (bits - 1) - 1
         levels = random.integers(-most, most, (rows, columns), endpoint=True).astype(np.int8)
-        count = draw(st.sampled_from([1, rows]))
-        scales = random.uniform(0.001, 2, count).astype(np.float32)
+        groups = (rows, group_count(columns, draw(st.integers(1, columns))))
+        shape = draw(st.sampled_from([(1,), (rows,), groups]))
+        scales = random.uniform(0.001, 2, shape).astype(draw(st.sampled_from(["f2", "f4"])))
         return IntegerForm(torch.from_numpy(levels), torch.from_numpy(scales), bits)
     if kind == "codebook":
         values = random.normal(size=draw(st.integers(2, 256))).astype(np.float32)
@@ -80,13 +82,18 @@ def test_that_the_runtime_unpacks_the_weight_that_the_form_holds(
     assert not model.graph.input
 
 
-@pytest.mark.parametrize(("bits", "size"), [(8, 64 * 64), (4, 64 * 64 // 2), (2, 64 * 64 // 4)])
-def test_that_integers_take_only_their_bits_in_the_file(bits: int, size: int) -> None:
-    form = IntegerForm(torch.ones(64, 64, dtype=torch.int8), torch.ones(64), bits)
+@pytest.mark.parametrize("bits", [8, 6, 5, 4, 3, 2])
+@pytest.mark.parametrize("scales", [torch.ones(64), torch.ones(64, 4)], ids=["rows", "groups"])
+def test_that_integers_take_only_their_bits_in_the_file(bits: int, scales: Tensor) -> None:
+    form = IntegerForm(torch.ones(64, 64, dtype=torch.int8), scales, bits)
     model = graph(form, 21, turned=False)
     put_weights(model, {"w": form})
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    assert len(stored["w.integers"].raw_data) == size
+    stored = [
+        len(tensor.raw_data)
+        for tensor in model.graph.initializer
+        if tensor.name.startswith("w.integers") and not tensor.name.endswith("shape")
+    ]
+    assert sum(stored) == 64 * 64 * bits // 8
 
 
 def test_that_old_operators_hold_few_bits_in_whole_bytes() -> None:

@@ -1,9 +1,11 @@
 """Hold weights as small integers times a scale.
 
 Jacob et al.: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference (2018); the straight-through gradient is from Bengio, Léonard, Courville (2013).
+Inference (2018); the straight-through gradient is from Bengio, Léonard, Courville (2013); groups
+along the inputs as in Frantar et al.: GPTQ (2023).
 """
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.bit_packing import packed, unpacked
 from featherweight.engine.methods.method import Check, PrecisionMethod, SideBits, unchecked
-from featherweight.engine.options import words
+from featherweight.engine.options import number, words
 from featherweight.engine.weight_forms import (
     Array,
     StoredForm,
@@ -32,10 +34,11 @@ ELEMENTS_AT_ONCE = 1 << 16
 
 
 class IntegerForm(StoredForm):
-    """A weight as integers of `bits` bits times float32 `scales`, one per row or one in all.
+    """A weight as integers of `bits` bits times `scales`, float32 or float16.
 
-    Rows are along the first axis. An integer q in [-top, top], top = 2**(bits-1) - 1, is the
-    symbol q + top.
+    There is one scale in all, one per row along the first axis, or (rows, groups) with groups of
+    equal size along what is left of the row, the last perhaps shorter. An integer q in
+    [-top, top], top = 2**(bits-1) - 1, is the symbol q + top.
     """
 
     kind: ClassVar[str] = "integer"
@@ -56,7 +59,7 @@ class IntegerForm(StoredForm):
 
     def forward(self) -> Tensor:
         """Return the weight, float32."""
-        return self.levels().float() * along_rows(self.scales, self.shape)
+        return self.levels().float() * spread(self.scales, self.shape)
 
     def symbols(self) -> Symbols:
         """Return the integers, shifted to start at 0."""
@@ -74,11 +77,10 @@ class IntegerForm(StoredForm):
     ) -> "IntegerForm":
         """Return the form of these integers and scales. Raises ValueError on a mismatch."""
         bits = symbols.bits
-        if bits not in (2, 4, 8):
+        if not 2 <= bits <= 8:
             raise ValueError(f"there are no integers of {bits} bits")
         expect(symbols, shape, bits, top(bits))
-        per_row = parts.get("scales", np.zeros(1)).size != 1
-        expect_parts(parts, scales=(shape[0] if per_row else 1,))
+        _expect_scales(parts, shape)
         if symbols.values.size and int(symbols.values.max()) > 2 * top(bits):
             raise ValueError(f"an integer is out of the range of {bits} bits")
         levels = (symbols.values.astype(np.int16) - top(bits)).astype(np.int8)
@@ -100,7 +102,7 @@ class TrainableInteger(TrainableForm):
 
     def forward(self) -> Tensor:
         """Return the weight on its grid, float32."""
-        scales = along_rows(self.scales, self.shape)
+        scales = spread(self.scales, self.shape)
         bound = scales * top(self.bits)
         inside = masked(self.values, self.mask).clamp(-bound, bound)
         on_grid = nearest(inside.detach(), scales, top(self.bits)) * scales
@@ -110,7 +112,7 @@ class TrainableInteger(TrainableForm):
     def settled(self) -> IntegerForm:
         """Return the same weight as integers."""
         weight = masked(self.values, self.mask).detach()
-        levels = nearest(weight, along_rows(self.scales, self.shape), top(self.bits))
+        levels = nearest(weight, spread(self.scales, self.shape), top(self.bits))
         return IntegerForm(levels.to(torch.int8), self.scales, self.bits)
 
 
@@ -122,18 +124,28 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "integer"
     title: ClassVar[str] = "Integers"
+    label: ClassVar[str] = "{} bit"
     advice: ClassVar[str] = (
-        "8 bits are a quarter of the file at nearly no loss; 4 bits need a little recovery and "
-        "2 bits a lot. Entropy coding afterwards gains more. The network runs as fast as before."
+        "8 bits are a quarter of the file at nearly no loss; 4 bits need a little recovery, 2 bits "
+        "a lot. Scales per group help most at 4 bits and fewer. Entropy coding afterwards gains "
+        "more. The network runs as fast as before."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "bits"
 
-    bits: Annotated[Literal[8, 4, 2], words("Bits", "How many bits each weight takes.")] = 8
+    bits: Annotated[
+        Literal[8, 6, 5, 4, 3, 2], words("Bits", "How many bits each weight takes.")
+    ] = 8
     granularity: Annotated[
-        Literal["channel", "tensor"],
-        words("Scales", "One scale for every row of the tensor (output channel), or one in all."),
+        Literal["channel", "group", "tensor"],
+        words("Scales", "One scale for every row (output channel), group of inputs, or in all."),
     ] = "channel"
+    group_size: Annotated[
+        int, number("Group size", "At most how many inputs share a scale, if by group.", 8, 1024)
+    ] = 64
+    scale_bits: Annotated[
+        Literal[32, 16], words("Bits of a scale", "16 bits save half of what scales take.")
+    ] = 32
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -145,8 +157,10 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
     ) -> TrainableInteger:
         """Return a form whose scales have the least squared error at the start; they stay."""
         start = masked(weight.detach(), mask)
-        count = self._scale_count(tuple(weight.shape))
-        scales = searched_scales(start.reshape(count, -1), top(self.bits), check)
+        shape = self._scale_shape(tuple(weight.shape))
+        rows = in_groups(start.flatten(1), shape[1]) if len(shape) > 1 else start
+        found = searched_scales(rows.reshape(math.prod(shape), -1), top(self.bits), check)
+        scales = (halved(found) if self.scale_bits == 16 else found).reshape(shape)
         return TrainableInteger(weight, mask, scales, self.bits)
 
     def symbol_bits(self) -> int:
@@ -154,11 +168,13 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
         return self.bits
 
     def side_bits(self, shape: tuple[int, ...]) -> SideBits:
-        """Return 32 bits for every scale."""
-        return SideBits(scales=32 * self._scale_count(shape))
+        """Return 32 or 16 bits for every scale."""
+        return SideBits(scales=self.scale_bits * math.prod(self._scale_shape(shape)))
 
-    def _scale_count(self, shape: tuple[int, ...]) -> int:
-        return shape[0] if self.granularity == "channel" else 1
+    def _scale_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.granularity == "group":
+            return shape[0], group_count(math.prod(shape[1:]), self.group_size)
+        return (shape[0] if self.granularity == "channel" else 1,)
 
 
 def top(bits: int) -> int:
@@ -174,6 +190,46 @@ def nearest(weight: Tensor, scales: Tensor, largest: int) -> Tensor:
 def along_rows(scales: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return scales shaped to multiply a weight of `shape`."""
     return scales.reshape(-1, *[1] * (len(shape) - 1))
+
+
+def spread(scales: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return scales of any granularity as float32 that multiplies a weight of `shape`."""
+    if scales.ndim == 1:
+        return along_rows(scales.float(), shape)
+    count = math.prod(shape[1:])
+    every = scales.float().repeat_interleave(-(-count // scales.shape[1]), dim=1)
+    return every[:, :count].reshape(shape)
+
+
+def group_count(count: int, most: int) -> int:
+    """Return into how many groups of equal size, at most `most`, so many inputs are divided."""
+    size = -(-count // -(-count // most))
+    return -(-count // size)
+
+
+def in_groups(rows: Tensor, groups: int) -> Tensor:
+    """Return rows (count, n) as (count * groups, size); what a last group lacks are zeros."""
+    size = -(-rows.shape[1] // groups)
+    return nn.functional.pad(rows, (0, groups * size - rows.shape[1])).reshape(-1, size)
+
+
+def halved(scales: Tensor) -> Tensor:
+    """Return positive scales as positive float16."""
+    limits = torch.finfo(torch.float16)
+    return scales.clamp(limits.smallest_normal, limits.max).half()
+
+
+def _expect_scales(parts: dict[str, Array], shape: tuple[int, ...]) -> None:
+    scales = parts.get("scales", np.zeros(1))
+    expected: tuple[int, ...] = (shape[0] if scales.size != 1 else 1,)
+    if scales.ndim == 2 and scales.size:
+        count = math.prod(shape[1:])
+        size = -(-count // scales.shape[1])
+        expected = (shape[0], -(-count // max(size, 1)))
+    is_half = scales.dtype == np.float16
+    expect_parts(
+        {**parts, "scales": scales.astype(np.float32) if is_half else scales}, scales=expected
+    )
 
 
 @torch.no_grad()
