@@ -20,7 +20,12 @@ from featherweight.resources.demo.sources import demo_recipe, demo_source, demo_
 
 MENDABLE = 2
 INTERRUPTED = 130
-FORMATS: dict[str, ExportFormat] = {".onnx": "onnx", ".pt2": "pt2", ".fwz": "archive"}
+FORMATS: dict[str, ExportFormat] = {
+    ".onnx": "onnx",
+    ".pt2": "pt2",
+    ".safetensors": "safetensors",
+    ".fwz": "archive",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(commands, "export", _export, "write a network or an archive in another form")
     _add_network(export)
     _add_data(export)
-    export.add_argument("output", type=Path, help="file to write: .onnx, .pt2 or .fwz")
+    export.add_argument(
+        "output", type=Path, help="file to write: .onnx, .pt2, .safetensors or .fwz"
+    )
+    export.add_argument("--half", action="store_true", help="ONNX with float16 arithmetic")
     demo = _command(commands, "demo", _demo, "compress and export the network that ships with us")
     demo.add_argument("--output", type=Path, default=Path("featherweight-demo"), help="folder")
     listing = _command(commands, "methods", _methods, "list the methods and their options")
@@ -176,6 +184,9 @@ def _export(asked: argparse.Namespace, terminal: Terminal) -> None:
     if kind is None:
         known = ", ".join(FORMATS)
         raise UserError(f"{asked.output} has no ending that names a format.", f"Use {known}.")
+    if asked.half and kind != "onnx":
+        raise UserError(f"{asked.output} is no ONNX file.", "Leave out --half, or write .onnx.")
+    kind = "onnx16" if asked.half else kind
     session, _ = _opened(asked)
     with terminal.job() as job:
         export = session.export("", kind, str(asked.output), job)

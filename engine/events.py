@@ -15,7 +15,7 @@ from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Export, Prediction, Result
 
 Dtype = Literal["float32", "int64"]
-ExportFormat = Literal["onnx", "pt2", "archive"]
+ExportFormat = Literal["onnx", "onnx16", "pt2", "safetensors", "archive"]
 PROTOCOL = 1
 LARGEST_FRAME = 256 * 1024 * 1024
 

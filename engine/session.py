@@ -39,6 +39,8 @@ from featherweight.engine.weight_forms import CompactLayer, densified, settle
 from featherweight.engine.writing.archive import write_archive
 from featherweight.engine.writing.exported_program import write_exported_program
 from featherweight.engine.writing.onnx import write_onnx
+from featherweight.engine.writing.onnx_half import write_half_onnx
+from featherweight.engine.writing.safetensors import write_safetensors
 
 FIXED_STEPS = 4
 UNPACKED = (
@@ -151,6 +153,10 @@ class Session:
         network = read_network(Source(path=archive)) if archive else opened.stored
         if form == "onnx":
             return write_onnx(network, target, opened.task, opened.network, job)
+        if form == "onnx16":
+            return write_half_onnx(network, target, opened.task, opened.network, job)
+        if form == "safetensors":
+            return write_safetensors(network, target, job)
         if form == "pt2":
             return write_exported_program(network, target, job)
         return export_archive(network, archive, target, job)

@@ -23,7 +23,7 @@ from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job, JobState
 from featherweight.gui.project_file import Unfinished
 
-ExportFormat = Literal["onnx", "pt2", "archive"]
+ExportFormat = Literal["onnx", "onnx16", "pt2", "safetensors", "archive"]
 
 
 class Runs(QObject):

@@ -26,7 +26,7 @@ from featherweight.gui.widgets.panel import Panel, Section
 from featherweight.gui.widgets.plain_table import PlainTable
 from featherweight.gui.widgets.text import ElidedLabel, label
 
-Form = Literal["onnx", "pt2", "archive"]
+Form = Literal["onnx", "onnx16", "pt2", "safetensors", "archive"]
 FORMS: tuple[tuple[Form, str, str, str], ...] = (
     (
         "onnx",
@@ -37,10 +37,24 @@ FORMS: tuple[tuple[Form, str, str, str], ...] = (
         " with the uncompressed export.",
     ),
     (
+        "onnx16",
+        "ONNX in half precision",
+        ".onnx",
+        "Weights and arithmetic in float16, for graphics cards and accelerators. It is compared"
+        " and timed like the other; the processor may be slower with it.",
+    ),
+    (
         "pt2",
         "PyTorch exported program",
         ".pt2",
         "Opens with torch.export.load. It is loaded again and its outputs are compared.",
+    ),
+    (
+        "safetensors",
+        "safetensors with Python source",
+        ".safetensors",
+        "Weights, and beside them a Python file that rebuilds the network with plain PyTorch. It is"
+        " run with the written weights and its outputs are compared.",
     ),
     (
         "archive",
