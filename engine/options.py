@@ -28,7 +28,10 @@ class Option(Struct, frozen=True, kw_only=True):
 
 
 class MethodDescription(Struct, frozen=True, kw_only=True):
-    """What a front end must know of a method: its words, its controls, what it really gains."""
+    """What a front end must know of a method: its words, its controls, what it really gains.
+
+    In `label`, a name for little room, {} stands for the value of the option `strength`.
+    """
 
     name: str
     slot: Slot
@@ -37,6 +40,7 @@ class MethodDescription(Struct, frozen=True, kw_only=True):
     gain: Literal["file", "file and speed"]
     strength: str
     options: tuple[Option, ...]
+    label: str = ""
 
 
 def number(title: str, help: str, minimum: float, maximum: float, unit: str = "") -> Meta:  # noqa: A002

@@ -4,6 +4,7 @@ A method is a frozen Struct whose annotated fields are its options (see `options
 file of its slot's folder. It names itself in class variables; `registry` finds it there.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -25,13 +26,15 @@ def unchecked() -> None:
 class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all methods.
 
-    `strength` names the option that a sweep varies. `gain` says honestly what gets better: only
+    `strength` names the option that a sweep varies; in `label`, the shortest name that tells the
+    method apart, {} stands for its value. `gain` says honestly what gets better: only
     the file, or also the speed of the exported network.
     """
 
     name: ClassVar[str]
     slot: ClassVar[Slot]
     title: ClassVar[str]
+    label: ClassVar[str] = ""
     advice: ClassVar[str]
     gain: ClassVar[Literal["file", "file and speed"]]
     strength: ClassVar[str]
@@ -48,6 +51,7 @@ class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             name=cls.name,
             slot=cls.slot,
             title=cls.title,
+            label=cls.label,
             advice=cls.advice,
             gain=cls.gain,
             strength=cls.strength,
@@ -92,6 +96,7 @@ class SideBits:
 
     scales: int = 0
     codebooks: int = 0
+    tables: int = 0
 
 
 class PrecisionMethod(Method, frozen=True, kw_only=True):
@@ -118,9 +123,19 @@ class PrecisionMethod(Method, frozen=True, kw_only=True):
         """Return the bits of one symbol before coding."""
         raise NotImplementedError
 
+    def symbol_count(self, shape: tuple[int, ...]) -> int:
+        """Return how many symbols a tensor of that shape has."""
+        return math.prod(shape)
+
     def side_bits(self, shape: tuple[int, ...]) -> SideBits:
-        """Return the bits of scales and codebooks of a tensor of that shape."""
+        """Return the bits of scales, codebooks and tables of a tensor of that shape."""
         raise NotImplementedError
+
+    def stored_bits(self, shape: tuple[int, ...]) -> int:
+        """Return the bits of a tensor of that shape before coding."""
+        side = self.side_bits(shape)
+        symbols = self.symbol_count(shape) * self.symbol_bits()
+        return symbols + side.scales + side.codebooks + side.tables
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class GraphBoxes:
         found += [f"Locked for {reason}" for reason in words.lock_reasons(layer)]
         choice = recipe.layers.get(layer.name)
         if choice is not None:
-            found.append("Chosen: " + " → ".join(words.chips(choice)))
+            found.append("Chosen: " + " → ".join(words.chosen(choice)))
         return tuple(found)
 
     def _figures(self, block: Block) -> str:

@@ -1,6 +1,5 @@
 """Paints one row of the layer table at once: a delegate per cell would be four times slower."""
 
-import re
 from dataclasses import dataclass
 
 from PySide6.QtCore import QPointF, QRect, QRectF, Qt
@@ -17,8 +16,6 @@ ICON = 14
 CHIP_GAP = 4
 MORE = 30
 SHORTEST_CHIP = 56
-# What stands in brackets is how people call the method: Low rank (SVD) 0.5.
-SHORT_NAME = re.compile(r"^.*\((.+)\)( \S+)?$")
 
 
 @dataclass(frozen=True)
@@ -141,8 +138,10 @@ class LayerPainter:
         for place, chip in enumerate(row.chips):
             rest = len(row.chips) - place
             room = box.right() - PADDING - left - (MORE + CHIP_GAP if rest > 1 else 0)
-            fits = room >= SHORTEST_CHIP
-            chip = self._shortened(chip, room - 14) if fits else f"+{rest}"
+            needed = self._small_metrics.horizontalAdvance(chip) + 14
+            fits = room >= min(needed, SHORTEST_CHIP)
+            mode = Qt.TextElideMode.ElideRight
+            chip = self._small_metrics.elidedText(chip, mode, room - 14) if fits else f"+{rest}"
             width = self._small_metrics.horizontalAdvance(chip) + 14
             pill = QRectF(left, top, width, height)
             painter.setPen(Qt.PenStyle.NoPen)
@@ -153,16 +152,6 @@ class LayerPainter:
             left += width + CHIP_GAP
             if not fits:
                 return
-
-    def _shortened(self, chip: str, room: int) -> str:
-        """Return the short name of a method with its number, which is never cut."""
-        metrics = self._small_metrics
-        chip = SHORT_NAME.sub(r"\1\2", chip)
-        if metrics.horizontalAdvance(chip) <= room:
-            return chip
-        words, _, number = chip.rpartition(" ")
-        room -= metrics.horizontalAdvance(f" {number}")
-        return f"{metrics.elidedText(words, Qt.TextElideMode.ElideRight, room)} {number}".strip()
 
     def _write(
         self,

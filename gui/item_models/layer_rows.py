@@ -1,6 +1,6 @@
 """Rows of the layer table as plain objects: layers and the modules they lie in."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from featherweight.engine.layer import Layer
@@ -11,6 +11,7 @@ class Row:
     """A layer, or a module whose figures are the sums of what lies in it.
 
     `identity` is the place in the model's list of rows. `bits` is the predicted stored size.
+    `chosen` are the titles of the chosen methods, `chips` the same in few letters.
     """
 
     identity: int
@@ -27,6 +28,7 @@ class Row:
     latency: float | None = None
     bits_before: int = 0
     bits: int | None = None
+    chosen: tuple[str, ...] = ()
     chips: tuple[str, ...] = ()
 
     def layers(self) -> Iterator[Layer]:
@@ -84,6 +86,40 @@ def arrange(
         row.shown = []
     root.shown = flat
     _number(flat)
+
+
+def neighbours(row: Row, names: Collection[str], modules: bool) -> Iterator[tuple[Row, Row]]:
+    """Yield the first and the last of every block of shown rows that are named, below a row.
+
+    With `modules`, a module stands for what lies in it where all of it is named.
+    """
+    whole: set[int] = set()
+    if modules:
+        _find_whole(row, names, whole)
+    yield from _blocks(row, names, whole)
+
+
+def _blocks(row: Row, names: Collection[str], whole: set[int]) -> Iterator[tuple[Row, Row]]:
+    block: list[Row] = []
+    for child in row.shown:
+        named = child.layer is not None and child.layer.name in names
+        if named or child.identity in whole:
+            block.append(child)
+        elif block:
+            yield block[0], block[-1]
+            block = []
+        if child.identity not in whole:
+            yield from _blocks(child, names, whole)
+    if block:
+        yield block[0], block[-1]
+
+
+def _find_whole(row: Row, names: Collection[str], found: set[int]) -> bool:
+    parts = [_find_whole(child, names, found) for child in row.shown]
+    whole = all(parts) and (row.layer is None or row.layer.name in names)
+    if whole and row.parent is not None:
+        found.add(row.identity)
+    return whole
 
 
 def _row_at(rows: dict[str, Row], path: str) -> Row:

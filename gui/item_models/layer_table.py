@@ -1,22 +1,37 @@
 """The layer table as an item model: a tree by module, or a flat list once it is sorted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import overload
 
-from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt
+from PySide6.QtCore import (
+    QAbstractItemModel,
+    QItemSelection,
+    QItemSelectionRange,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    Qt,
+)
 
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import MethodDescription
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Prediction
 from featherweight.gui import wording
-from featherweight.gui.item_models.layer_rows import Row, add_up_latency, arrange, build_rows
+from featherweight.gui.item_models.layer_rows import (
+    Row,
+    add_up_latency,
+    arrange,
+    build_rows,
+    neighbours,
+)
 from featherweight.gui.item_models.layer_words import LayerWords
 
 Index = QModelIndex | QPersistentModelIndex
 NO_INDEX = QModelIndex()
 LAYER_ROLE = Qt.ItemDataRole.UserRole
+MANY, MOST_BLOCKS = 200, 1000
 
 
 class Column(IntEnum):
@@ -93,6 +108,7 @@ class LayerTableModel(QAbstractItemModel):
         for name, row in self._by_name.items():
             choice = recipe.layers.get(name)
             row.chips = () if choice is None else self._method_words.chips(choice)
+            row.chosen = () if choice is None else self._method_words.chosen(choice)
         self._tell(Column.CHOICES)
 
     def show_prediction(self, prediction: Prediction | None) -> None:
@@ -129,6 +145,27 @@ class LayerTableModel(QAbstractItemModel):
         """Return the index of a layer, an invalid one where it is not shown."""
         row = self._by_name.get(name)
         return NO_INDEX if row is None else self._index(row, column)
+
+    def selection_of(self, names: Collection[str]) -> QItemSelection:
+        """Return the rows of layers as a selection.
+
+        Qt takes the square of its blocks in time, so that of many layers whole modules are taken,
+        and nothing where they lie scattered.
+        """
+        found = QItemSelection()
+        blocks = list(neighbours(self._rows[0], set(names), len(names) > MANY))
+        for first, last in blocks if len(blocks) <= MOST_BLOCKS else ():
+            found.append(QItemSelectionRange(self._index(first, 0), self._index(last, 0)))
+        return found
+
+    def layers_in(self, selection: QItemSelection) -> tuple[str, ...]:
+        """Return the names of the layers in selected rows, in the order of the network."""
+        found: set[str] = set()
+        for block in map(selection.at, range(selection.count())):
+            above = block.parent()
+            for place in range(block.top(), block.bottom() + 1):
+                found.update(self.layers_of(self.index(place, 0, above)))
+        return tuple(name for name in self._layers if name in found)
 
     def layers_of(self, index: Index) -> tuple[str, ...]:
         """Return the names of a row's layers that the filter lets through."""
@@ -251,6 +288,8 @@ class LayerTableModel(QAbstractItemModel):
             return row.path
         if column == Column.KIND:
             return layer.summary
+        if column == Column.CHOICES and row.chosen:
+            return "  →  ".join(row.chosen)
         if column == Column.SHAPE:
             sides = (layer.input_shape, layer.output_shape)
             return " → ".join(wording.shape(side) for side in sides)
@@ -262,7 +301,7 @@ class LayerTableModel(QAbstractItemModel):
         if not self._words:
             return True
         locked = "locked" if self.lock_reasons(row.layer) else ""
-        text = " ".join((row.path, row.layer.kind, *row.chips, locked)).lower()
+        text = " ".join((row.path, row.layer.kind, *row.chosen, *row.chips, locked)).lower()
         return all(word in text for word in self._words)
 
     def _arrange(self) -> None:

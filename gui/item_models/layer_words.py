@@ -38,27 +38,38 @@ class LayerWords:
         return tuple(f"{', '.join(titles)}: {reason}" for reason, titles in found.items())
 
     def chips(self, choice: Choice) -> tuple[str, ...]:
-        """Return the chosen methods with their strengths, in the order of the slots."""
-        return tuple(self._chips(choice))
+        """Return the chosen methods in few letters, in the order of the slots."""
+        return tuple(self._chip(setting) for setting in _settings(choice))
+
+    def chosen(self, choice: Choice) -> tuple[str, ...]:
+        """Return the titles of the chosen methods with their strengths, in the same order."""
+        return tuple(self._titled(setting) for setting in _settings(choice))
 
     def title(self, method: str) -> str:
         """Return the title of a method by its name."""
         known = self._methods.get(method)
         return known.title if known else method.replace("_", " ")
 
-    def _chips(self, choice: Choice) -> Iterator[str]:
-        for slot in SLOTS:
-            setting = choice.setting(slot)
-            if setting is not None:
-                yield self._chip(setting)
-
     def _chip(self, setting: Setting) -> str:
         method = self._methods.get(setting.method)
-        title = self.title(setting.method)
-        if method is None:
-            return title
-        option = next((o for o in method.options if o.name == method.strength), None)
+        if method is None or not method.label:
+            return self._titled(setting)
+        return method.label.replace("{}", self._strength(setting)).strip()
+
+    def _titled(self, setting: Setting) -> str:
+        return f"{self.title(setting.method)} {self._strength(setting)}".strip()
+
+    def _strength(self, setting: Setting) -> str:
+        method = self._methods.get(setting.method)
+        options = method.options if method else ()
+        option = next((o for o in options if method and o.name == method.strength), None)
         if option is None:
-            return title
-        value = setting.options.get(option.name, option.default)
-        return f"{title} {wording.scalar(value, option.unit)}"
+            return ""
+        return wording.scalar(setting.options.get(option.name, option.default), option.unit)
+
+
+def _settings(choice: Choice) -> Iterator[Setting]:
+    for slot in SLOTS:
+        setting = choice.setting(slot)
+        if setting is not None:
+            yield setting

@@ -87,6 +87,14 @@ class LayerTree(QTreeView):
         for column, width in WIDTHS.items():
             header.resizeSection(column, width)
 
+    def selectAll(self) -> None:  # noqa: N802
+        """Select the outermost rows, which stand for all that lies in them."""
+        every = QItemSelection(
+            self._model.index(0, 0), self._model.index(self._model.rowCount() - 1, 0)
+        )
+        flags = QItemSelectionModel.SelectionFlag
+        self.selectionModel().select(every, flags.ClearAndSelect | flags.Rows)
+
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         super().resizeEvent(event)
         header = self.header()
@@ -284,11 +292,9 @@ class LayerTableView(QWidget):
     def _on_rows_selected(self) -> None:
         if self._following:
             return
-        wanted: set[str] = set()
-        for index in self.tree.selectionModel().selectedRows():
-            wanted.update(self.model.layers_of(index))
+        names = self.model.layers_in(self.tree.selectionModel().selection())
         self._following = True
-        self._document.select(tuple(name for name in self._document.layers if name in wanted))
+        self._document.select(names)
         self._following = False
         self._mark()
 
@@ -300,16 +306,14 @@ class LayerTableView(QWidget):
         self._mark()
 
     def _select_rows(self) -> None:
-        rows = QItemSelection()
-        shown = [self.model.index_of(name) for name in self._document.selection]
-        for index in shown:
-            if index.isValid():
-                rows.select(index, index)
+        names = self._document.selection
         flags = QItemSelectionModel.SelectionFlag
+        rows = self.model.selection_of(names)
         self.tree.selectionModel().select(rows, flags.ClearAndSelect | flags.Rows)
-        if len(shown) == 1 and shown[0].isValid():
-            self.tree.selectionModel().setCurrentIndex(shown[0], flags.NoUpdate)
-            self.tree.scrollTo(shown[0])
+        index = self.model.index_of(names[0]) if len(names) == 1 else QModelIndex()
+        if index.isValid():
+            self.tree.selectionModel().setCurrentIndex(index, flags.NoUpdate)
+            self.tree.scrollTo(index)
 
     def _mark(self) -> None:
         selection = self._document.selection

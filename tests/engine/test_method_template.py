@@ -87,6 +87,13 @@ def compressed(network: Network, recipe: Recipe) -> tuple[Network, dict[str, Cho
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_that_a_method_has_a_label_that_fits_into_a_chip(method: str) -> None:
+    said = methods()[method].description()
+    assert 0 < len(said.label.replace("{}", "0.25")) <= 14
+    assert ("{}" in said.label) <= bool(said.strength)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_that_predicted_parameters_macs_and_bits_are_those_of_the_real_result(
     network: Network, method: str, tmp_path: Path
 ) -> None:

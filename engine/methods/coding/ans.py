@@ -26,6 +26,7 @@ class Ans(EntropyCoding, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "ans"
     title: ClassVar[str] = "Arithmetic coding (ANS)"
+    label: ClassVar[str] = "ANS"
     advice: ClassVar[str] = (
         "The smallest file: reaches the entropy of the weights, far below one bit each where most "
         "are zero. Use it unless another program must read the weights in place."

@@ -14,6 +14,7 @@ class BitPacked(CodingMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "bit_packed"
     title: ClassVar[str] = "Bit-packed"
+    label: ClassVar[str] = "Packed"
     advice: ClassVar[str] = (
         "Every weight takes exactly the bits of its precision: 4-bit weights are half a byte. "
         "The size is known beforehand."

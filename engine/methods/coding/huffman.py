@@ -35,6 +35,7 @@ class Huffman(EntropyCoding, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "huffman"
     title: ClassVar[str] = "Huffman"
+    label: ClassVar[str] = "Huffman"
     advice: ClassVar[str] = (
         "Shortens weights whose values repeat unevenly. It takes at least one bit per weight, so "
         "arithmetic coding is smaller where most weights are zero."

@@ -26,6 +26,7 @@ class SparseIndex(CodingMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "sparse_index"
     title: ClassVar[str] = "Sparse index"
+    label: ClassVar[str] = "Index"
     advice: ClassVar[str] = (
         "Pays from about 80 % zeros on; below that bit-packing is smaller, and arithmetic coding "
         "usually is smaller than both."

@@ -120,6 +120,7 @@ class Binary(PrecisionMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "binary"
     title: ClassVar[str] = "Binary"
+    label: ClassVar[str] = "Binary {}"
     advice: ClassVar[str] = (
         "1 bit per weight, or as many as it has terms. Needs retraining to be worth anything: "
         "without it most networks fail; keep the first and the last layer finer. The network runs "

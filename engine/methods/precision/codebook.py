@@ -135,6 +135,7 @@ class Codebook(PrecisionMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "codebook"
     title: ClassVar[str] = "Shared values (k-means)"
+    label: ClassVar[str] = "{} values"
     advice: ClassVar[str] = (
         "Every weight becomes one of a few shared values; 16 of them are 4 bits per weight. Best "
         "for the smallest file together with sparsity and entropy coding; no speed is gained."

@@ -100,6 +100,7 @@ class Float16(PrecisionMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "float16"
     title: ClassVar[str] = "16-bit floats"
+    label: ClassVar[str] = "16-bit float"
     advice: ClassVar[str] = (
         "Halves the file at next to no loss of accuracy. The network runs as fast as before."
     )

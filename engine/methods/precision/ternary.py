@@ -67,6 +67,7 @@ class Ternary(PrecisionMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "ternary"
     title: ClassVar[str] = "Ternary"
+    label: ClassVar[str] = "Ternary"
     advice: ClassVar[str] = (
         "2 bits per weight, about 1.5 with entropy coding. Needs retraining to be worth anything: "
         "without it most networks fail. The network runs as fast as before."

@@ -19,6 +19,7 @@ class Magnitude(SparsityMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "magnitude"
     title: ClassVar[str] = "Smallest weights to zero"
+    label: ClassVar[str] = "Sparse {}"
     advice: ClassVar[str] = (
         "Makes most weights exactly zero, which entropy coding or a sparse index then stores in "
         "next to nothing. Recover accuracy afterwards. It does not make the network faster."

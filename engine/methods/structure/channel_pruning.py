@@ -33,6 +33,7 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
     name: ClassVar[str] = "channel_pruning"
     slot: ClassVar[Slot] = "structure"
     title: ClassVar[str] = "Channel pruning"
+    label: ClassVar[str] = "Prune {}"
     advice: ClassVar[str] = (
         "Removes whole channels, so that file, memory and time all shrink. Retrain afterwards."
     )

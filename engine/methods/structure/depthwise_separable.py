@@ -22,6 +22,7 @@ class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "depthwise_separable"
     title: ClassVar[str] = "Depthwise separable"
+    label: ClassVar[str] = "Depthwise {}"
     advice: ClassVar[str] = (
         "A convolution of each channel alone, then a 1×1 one, as in MobileNet. Very small, fast on "
         "wide layers, and far from the original: retrain afterwards."

@@ -23,6 +23,7 @@ class Separable(FactorMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "separable"
     title: ClassVar[str] = "Low rank (separable)"
+    label: ClassVar[str] = "Separable {}"
     advice: ClassVar[str] = (
         "Splits a convolution into one along the height and one along the width. Nearest at large "
         "kernels; on 3×3 Tucker usually saves more."

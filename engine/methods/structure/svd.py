@@ -21,6 +21,7 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "svd"
     title: ClassVar[str] = "Low rank (SVD)"
+    label: ClassVar[str] = "SVD {}"
     advice: ClassVar[str] = (
         "Splits the layer into two thin ones. Strong on wide linear layers whose spectrum falls "
         "steeply; elsewhere it needs recovery."

@@ -24,6 +24,7 @@ class Tucker(FactorMethod, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "tucker"
     title: ClassVar[str] = "Low rank (Tucker)"
+    label: ClassVar[str] = "Tucker {}"
     advice: ClassVar[str] = (
         "Splits a convolution into a narrow one between two 1×1 ones. Smaller and faster on wide "
         "layers; needs recovery when it keeps less than about half."

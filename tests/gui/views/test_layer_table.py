@@ -154,6 +154,19 @@ def test_that_choices_stand_in_the_order_in_which_they_are_applied(
     assert view.model.data(index) == "Integer 4"
 
 
+def test_that_a_chip_is_the_short_label_and_its_tooltip_the_full_title(
+    view: LayerTableView, opened: Document
+) -> None:
+    short = (msgspec.structs.replace(m, label="{} bit") for m in opened.methods)
+    view.model.show_methods(tuple(short))
+    opened.set_choice(("stem",), "precision", Setting("integer", {"bits": 4}))
+    index = view.model.index_of("stem", Column.CHOICES)
+    assert view.model.data(index) == "4 bit"
+    assert view.model.data(index, Qt.ItemDataRole.ToolTipRole) == "Integer 4"
+    view.filter_box.setText("integer")
+    assert view.model.index_of("stem").isValid()
+
+
 def test_that_a_module_counts_its_layers_with_choices(
     view: LayerTableView, opened: Document
 ) -> None:
@@ -208,17 +221,38 @@ def test_that_rows_can_be_read_by_assistive_tools(view: LayerTableView) -> None:
     assert texts[:3] == ["stem", "Conv2d", "16 × 14 × 14"]
 
 
+def open_many(document: Document, network: NetworkSummary) -> None:
+    """Open a network of 5,000 layers."""
+    names = [f"stage{n // 100}.block{n % 100}.{kind}" for n in range(2500) for kind in ("a", "b")]
+    document.layers = {
+        name: msgspec.structs.replace(network.layers[1], name=name, coupled=()) for name in names
+    }
+    document.network_changed.emit()
+
+
+def test_that_five_thousand_layers_are_selected_and_filtered_in_time(
+    qtbot: QtBot, view: LayerTableView, opened: Document, network: NetworkSummary
+) -> None:
+    open_many(opened, network)
+    view.tree.setFocus()
+    began = time.process_time()
+    qtbot.keyClick(view.tree, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    assert opened.selection == tuple(opened.layers)
+    view.filter_box.setText(".a")
+    view.filter_box.clear()
+    assert time.process_time() - began < 5
+    assert opened.selection == tuple(opened.layers)
+    stages = {index.data() for index in view.tree.selectionModel().selectedRows()}
+    assert stages == {f"stage{n}" for n in range(25)}
+    opened.select(tuple(name for name in opened.layers if name.endswith(".a")))
+    assert not view.tree.selectionModel().hasSelection()
+    assert len(view.tree.inside) == 2500
+
+
 def test_that_five_thousand_layers_scroll_a_page_in_time(
     view: LayerTableView, opened: Document, network: NetworkSummary
 ) -> None:
-    layers = {
-        f"stage{n // 100}.block{n % 100}.conv": msgspec.structs.replace(
-            network.layers[1], name=f"stage{n // 100}.block{n % 100}.conv", coupled=()
-        )
-        for n in range(5000)
-    }
-    opened.layers = layers
-    opened.network_changed.emit()
+    open_many(opened, network)
     bar = view.tree.verticalScrollBar()
     view.tree.viewport().repaint()
     began = time.process_time()
