@@ -85,7 +85,8 @@ class LayerDetails(Struct, frozen=True, kw_only=True):
     """What is computed only for the layer a person looks at.
 
     `spectrum` holds the singular values of the weight seen as a matrix (outputs by the rest),
-    largest first, empty where it has none. Statistics are of the layer's main weight.
+    largest first, empty where it has none; where `spectrum_estimated`, all but the leading ones are
+    drawn from an estimate of their density. Statistics are of the layer's main weight.
     """
 
     name: str
@@ -96,3 +97,4 @@ class LayerDetails(Struct, frozen=True, kw_only=True):
     zeros: float
     histogram: Histogram
     spectrum: tuple[float, ...]
+    spectrum_estimated: bool = False

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.inspecting.spectrum import singular_values
+from featherweight.engine.inspecting.spectrum import EXACT_SIDE, singular_values
 from featherweight.engine.layer import Histogram, LayerDetails
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import CompactLayer
@@ -33,6 +33,7 @@ def details(network: Network, name: str) -> LayerDetails:
             spectrum=(),
         )
     values = weight.detach().float().reshape(-1)
+    matrix = as_matrix(layer, weight) if weight.ndim >= 2 else None
     return LayerDetails(
         name=name,
         mean=float(values.mean()),
@@ -41,7 +42,8 @@ def details(network: Network, name: str) -> LayerDetails:
         maximum=float(values.max()),
         zeros=1 - int(values.count_nonzero()) / values.numel(),
         histogram=histogram(values),
-        spectrum=singular_values(as_matrix(layer, weight)) if weight.ndim >= 2 else (),
+        spectrum=() if matrix is None else singular_values(matrix),
+        spectrum_estimated=matrix is not None and min(matrix.shape) > EXACT_SIDE,
     )
 
 

@@ -21,6 +21,10 @@ from featherweight.gui.widgets.text import label
 
 KEEP = "keep"
 MOST = 0.9
+ESTIMATED = (
+    " Estimated: the layer is too wide to compute every value; the first ones are near, the rest"
+    " come from their density."
+)
 HISTOGRAM_HEIGHT, SPECTRUM_HEIGHT = 88, 128
 
 
@@ -221,7 +225,7 @@ class DetailsView(QWidget):
             text = f"Rank {self.spectrum.rank_for(MOST)} of {length} would keep 90 % of the energy"
         largest = self._largest_saving_rank(layer)
         limit = f"; low rank saves weights up to rank {largest}." if largest else "."
-        self.rank_text.setText(text + limit)
+        self.rank_text.setText(text + limit + (ESTIMATED if details.spectrum_estimated else ""))
 
     def _rank(self, layer: Layer) -> int | None:
         setting = self._document.recipe.choice(layer.name).structure

@@ -86,6 +86,12 @@ def test_that_a_huge_matrix_of_few_ranks_or_zeros_is_estimated_too() -> None:
     assert set(singular_values(torch.zeros(2100, 2200))) == {0.0}
 
 
+@pytest.mark.parametrize("side", [2048, 2049])
+def test_that_a_layer_says_from_which_width_on_its_spectrum_is_estimated(side: int) -> None:
+    found = described(linear(torch.zeros(side, side)))
+    assert found.spectrum_estimated == (side == 2049)
+
+
 @pytest.mark.parametrize(
     ("layer", "matrix"),
     [

@@ -1,5 +1,6 @@
 """The details of a selected layer, and the rank that its structure choice keeps."""
 
+import msgspec
 import pytest
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
@@ -74,6 +75,17 @@ def test_that_a_layer_without_a_spectrum_shows_no_empty_chart(
     opened.receive(Described(details=details("blocks.0.bn1", spectrum=())))
     assert view.histogram.isVisible()
     assert not view.spectrum.isVisible()
+
+
+def test_that_an_estimated_spectrum_says_so_below_the_chart(
+    view: DetailsView, opened: Document
+) -> None:
+    opened.select(("classifier",))
+    exact = details("classifier")
+    opened.receive(Described(details=exact))
+    assert "Estimated" not in view.rank_text.text()
+    opened.receive(Described(details=msgspec.structs.replace(exact, spectrum_estimated=True)))
+    assert "Estimated: the layer is too wide" in view.rank_text.text()
 
 
 def test_that_the_rank_line_follows_a_low_rank_choice(view: DetailsView, opened: Document) -> None:
