@@ -64,11 +64,14 @@ class Predictor:
             return sum(_fixed_bits(shape, part, methods) for part in shape.parts[name])
         structures = {other: recipe.layers[other].structure for other in chosen}
         key = msgspec.msgpack.encode((name, recipe.layers[name], structures))
-        if key not in self._coded:
+        # Two threads predict: what one has seen here, the other may clear before it is read.
+        bits = self._coded.get(key)
+        if bits is None:
+            bits = self._coded_bits(name, chosen)
             if len(self._coded) >= CACHED:
                 self._coded.clear()
-            self._coded[key] = self._coded_bits(name, chosen)
-        return self._coded[key]
+            self._coded[key] = bits
+        return bits
 
     def _coded_bits(self, name: str, chosen: Mapping[str, Chosen]) -> int:
         """Quantize and count one layer; only its own factors are computed, all channels are cut."""
@@ -90,8 +93,7 @@ def _fixed_bits(network: Network, part: str, methods: Chosen) -> int:
         if methods.precision is None:
             bits += _bits(weight)
         else:
-            side = methods.precision.side_bits(tuple(weight.shape))
-            bits += weight.numel() * methods.precision.symbol_bits() + side.scales + side.codebooks
+            bits += methods.precision.stored_bits(tuple(weight.shape))
     return bits
 
 

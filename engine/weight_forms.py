@@ -22,8 +22,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Symbols:
-    """A weight tensor as whole numbers in the order of its elements, ready for a coder.
+    """A weight tensor as whole numbers, ready for a coder: one for each element in their order.
 
+    Only a form whose elements share values without an index has fewer.
     `values` are uint32 in [0, 2**bits); `zero` is the symbol of the weight 0.0, None where 0.0
     has none.
     """
@@ -56,7 +57,8 @@ class TrainableForm(WeightForm):
 class StoredForm(WeightForm):
     """A weight in its final small form, held in buffers as few bits as the form has.
 
-    `kind` names the form in files. `parts` are what it needs beside the symbols: scales, codebook.
+    `kind` names the form in files. `parts` are what it needs beside the symbols: scales, codebook,
+    a table that takes the place of indices.
     """
 
     kind: ClassVar[str]
@@ -66,7 +68,7 @@ class StoredForm(WeightForm):
         raise NotImplementedError
 
     def parts(self) -> dict[str, Array]:
-        """Return side tensors by the ledger's kind of them: `scales`, `codebooks`."""
+        """Return side tensors by the ledger's kind of them: `scales`, `codebooks`, `tables`."""
         raise NotImplementedError
 
     @classmethod
@@ -197,6 +199,8 @@ def form_lock(layer: nn.Module) -> str:
     weights = [value for value in layer.parameters(recurse=False) if value.ndim >= 2]
     if not weights:
         return "It has no weights of two or more dimensions."
+    if not all(value.numel() for value in weights):
+        return "Some of its weights are empty."
     for value in weights:
         if value.dtype != torch.float32:
             return f"Its weights are {str(value.dtype).removeprefix('torch.')}, not float32."

@@ -15,6 +15,13 @@ from featherweight.engine.bit_packing import packed
 from featherweight.engine.methods.precision.binary import BinaryForm
 from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.float16 import Float16Form
+from featherweight.engine.methods.precision.hashed import (
+    LAST_SHIFT,
+    ROUNDS,
+    SPREAD,
+    WORD,
+    HashedForm,
+)
 from featherweight.engine.methods.precision.integer import IntegerForm, top
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import StoredForm
@@ -157,6 +164,8 @@ def set_nodes(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
 
 def _container(form: StoredForm, opset: int) -> int:
     """Return in how many bits of a file with these operators the numbers of a form are held."""
+    if isinstance(form, HashedForm):
+        return 1 if opset >= OPSETS[1] else 8
     if not isinstance(form, IntegerForm | CodebookForm | BinaryForm):
         return 8
     fewest = 1 if isinstance(form, BinaryForm) else form.bits
@@ -188,6 +197,8 @@ def _unpacking(name: str, form: StoredForm, bits: int, transposed: str) -> _Unpa
         _put_integers(made, name, form, bits, transposed)
     elif isinstance(form, BinaryForm):
         _put_signs(made, name, form, bits, transposed)
+    elif isinstance(form, HashedForm) and bits == 1:
+        _put_hashed(made, name, form, transposed)
     elif isinstance(form, CodebookForm):
         symbols = turned(form.symbols().values.reshape(form.shape))
         indices = made.integers(f"{name}.indices", symbols, bits, UNSIGNED)
@@ -269,6 +280,41 @@ def _put_signs(made: _Unpacking, name: str, form: BinaryForm, bits: int, transpo
         if total:
             scaled = made.call("Add", [total, scaled], output if last else f"{here}.sum")
         total = scaled
+
+
+def _put_hashed(made: _Unpacking, name: str, form: HashedForm, transposed: str) -> None:
+    """Compute the hash of every place in whole numbers of 64 bits, which never overflow."""
+    here, steps = f"{name}.hash", 0
+
+    def whole(value: int) -> str:
+        return made.constant(f"whole.{value}", np.array(value))
+
+    def then(kind: str, *inputs: str) -> str:
+        nonlocal steps
+        steps += 1
+        return made.call(kind, inputs, f"{here}.{steps}")
+
+    def shifted(value: str, shift: int) -> str:
+        return then("BitwiseXor", value, then("Div", value, whole(1 << shift)))
+
+    count = math.prod(form.shape)
+    mixed = then("Mul", then("Range", whole(0), whole(count), whole(1)), whole(SPREAD))
+    mixed = then("BitwiseAnd", then("Add", mixed, whole(form.seed)), whole(WORD))
+    for shift, factor in ROUNDS:
+        mixed = then("BitwiseAnd", then("Mul", shifted(mixed, shift), whole(factor)), whole(WORD))
+    mixed = shifted(mixed, LAST_SHIFT)
+    buckets = then("Mod", then("Div", mixed, whole(2)), whole(form.values.numel()))
+    values = made.constant(f"{name}.values", form.values.numpy())
+    # Both signs of every value, so that one Gather finds the weight.
+    negative = made.call("Neg", [values], f"{name}.negative")
+    both = made.call("Concat", [values, negative], f"{name}.both", axis=0)
+    odd = then("Mul", then("Mod", mixed, whole(2)), whole(form.values.numel()))
+    found = made.call("Gather", [both, then("Add", buckets, odd)], f"{name}.flat")
+    shape = made.constant(f"{name}.sides", np.array(form.shape))
+    if not transposed:
+        made.call("Reshape", [found, shape], name)
+        return
+    made.call("Transpose", [made.call("Reshape", [found, shape], f"{name}.whole")], transposed)
 
 
 def _along(factors: Array, axis: int, rank: int, name: str) -> TensorProto:

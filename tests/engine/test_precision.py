@@ -1,6 +1,7 @@
 """What all precisions keep: trained and stored weight are one, masks hold, symbols rebuild it."""
 
 import copy
+from dataclasses import asdict
 from typing import Literal
 
 import pytest
@@ -12,6 +13,7 @@ from featherweight.engine.methods.method import PrecisionMethod
 from featherweight.engine.methods.precision.binary import Binary
 from featherweight.engine.methods.precision.codebook import Codebook
 from featherweight.engine.methods.precision.float16 import Float16
+from featherweight.engine.methods.precision.hashed import Hashed
 from featherweight.engine.methods.precision.integer import Integer, IntegerForm
 from featherweight.engine.methods.precision.ternary import Ternary
 from featherweight.engine.weight_forms import Symbols, TrainableForm, stored_forms
@@ -25,6 +27,7 @@ PRECISIONS: tuple[PrecisionMethod, ...] = (
     Integer(bits=4, granularity="tensor"),
     *(Ternary(threshold=threshold) for threshold in ("least error", "0.7 of mean")),
     *(Binary(terms=terms) for terms in (1, 2, 3)),
+    *(Hashed(weights_per_value=shared) for shared in (2, 9)),
     *(Codebook(clusters=clusters) for clusters in (2, 3, 16, 256)),
 )
 every_precision = pytest.mark.parametrize("method", PRECISIONS, ids=lambda method: repr(method))
@@ -107,7 +110,10 @@ def test_that_symbols_and_parts_rebuild_the_same_form_in_the_promised_bits(
     assert int(symbols.values.max()) < 2**symbols.bits
     side = method.side_bits(stored.shape)
     sizes = {kind: 8 * part.nbytes for kind, part in parts.items()}
-    assert (sizes.get("scales", 0), sizes.get("codebooks", 0)) == (side.scales, side.codebooks)
+    assert {kind: size for kind, size in asdict(side).items() if size} == sizes
+    assert symbols.values.size == method.symbol_count(stored.shape)
+    coded = sum(sizes.values()) + symbols.values.size * symbols.bits
+    assert coded == method.stored_bits(stored.shape)
     again = stored_forms()[stored.kind].rebuilt(stored.shape, symbols, parts)
     assert torch.equal(again(), stored())
     assert again.symbols().zero == symbols.zero

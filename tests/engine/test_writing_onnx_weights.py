@@ -14,6 +14,7 @@ from torch import Tensor
 from featherweight.engine.methods.precision.binary import BinaryForm
 from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.float16 import BFloat16Form, Float16Form
+from featherweight.engine.methods.precision.hashed import HashedForm
 from featherweight.engine.methods.precision.integer import IntegerForm, group_count
 from featherweight.engine.weight_forms import FloatForm, StoredForm
 from featherweight.engine.writing.onnx_weights import multiply_out, put_weights
@@ -44,7 +45,9 @@ def forms(draw: st.DrawFn) -> StoredForm:
     rows, columns = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     random = np.random.default_rng(draw(st.integers(0, 1000)))
     kind = draw(
-        st.sampled_from(["integer", "codebook", "binary", "float16", "bfloat16", "float32"])
+        st.sampled_from(
+            ["integer", "codebook", "binary", "hashed", "float16", "bfloat16", "float32"]
+        )
     )
     if kind == "integer":
         bits = draw(st.integers(2, 8))
@@ -58,6 +61,10 @@ def forms(draw: st.DrawFn) -> StoredForm:
         values = random.normal(size=draw(st.integers(2, 256))).astype(np.float32)
         indices = random.integers(0, values.size, (rows, columns)).astype(np.int32)
         return CodebookForm(torch.from_numpy(indices), torch.from_numpy(values), zero=False)
+    if kind == "hashed":
+        count = draw(st.integers(1, rows * columns))
+        values = torch.from_numpy(random.normal(size=count).astype(np.float32))
+        return HashedForm((rows, columns), values, draw(st.integers(0, 65535)))
     if kind == "binary":
         terms = draw(st.integers(1, 3))
         signs = random.integers(0, 2**terms, (rows, columns)).astype(np.uint8)
