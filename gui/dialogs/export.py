@@ -64,6 +64,8 @@ FORMS: tuple[tuple[Form, str, str, str], ...] = (
         " opened again to the same outputs, bit for bit.",
     ),
 )
+# A Python file of the same name is written beside it.
+SOURCED = ".safetensors"
 
 
 class ExportDialog(QDialog):
@@ -186,18 +188,43 @@ class ExportDialog(QDialog):
             self.path.setText(str(stem.with_name(stem.name + suffix)))
         self._on_path_changed()
 
+    @property
+    def _target(self) -> Path:
+        """The file to write, with the ending of its format."""
+        path = Path(self.path.text().strip()).expanduser()
+        suffix = FORMS[self.form.currentIndex()][2]
+        return path if path.suffix == suffix else path.with_name(path.name + suffix)
+
     def _on_path_changed(self) -> None:
-        path = Path(self.path.text())
-        problem = ""
-        if not self.path.text().strip():
-            problem = "Name a file."
-        elif path.is_dir():
-            problem = f"{path} is a folder; name a file in it."
-        elif not path.parent.is_dir():
-            problem = f"The folder {path.parent} does not exist."
-        self.problem.setText(problem)
-        self.problem.setVisible(bool(problem))
-        self.export_button.setEnabled(not problem and not self._waiting and self._document.idle)
+        problem = self._find_problem()
+        replaced = "" if problem else self._find_replaced()
+        self.problem.setText(problem or replaced)
+        self.problem.setVisible(bool(problem or replaced))
+        self.export_button.setText("Replace" if replaced else "Export")
+        self.export_button.setEnabled(not problem and not self._waiting)
+
+    def _find_problem(self) -> str:
+        path = Path(self.path.text().strip()).expanduser()
+        suffix = FORMS[self.form.currentIndex()][2]
+        if not path.name:
+            return "Name a file."
+        if path.is_dir():
+            return f"{path} is a folder; name a file in it."
+        if path.suffix != suffix and path.suffix in {form[2] for form in FORMS}:
+            return f"{path.suffix} is the ending of another format; this one ends in {suffix}."
+        if not path.parent.is_dir():
+            return f"The folder {path.parent} does not exist."
+        if not (self._waiting or self._document.idle):
+            return "A run is going; export when it has ended."
+        return ""
+
+    def _find_replaced(self) -> str:
+        target = self._target
+        files = (target, target.with_suffix(".py")) if target.suffix == SOURCED else (target,)
+        names = [file.name for file in files if file.exists()]
+        if self._waiting or not names:
+            return ""
+        return f"{' and '.join(names)} in {target.parent} will be replaced."
 
     def _on_browse(self) -> None:
         dialog = QFileDialog(self, "Export to", self.path.text())
@@ -209,8 +236,10 @@ class ExportDialog(QDialog):
 
     def _on_export(self) -> None:
         form = FORMS[self.form.currentIndex()][0]
+        target = self._target
+        self.path.setText(str(target))
         self._set_waiting(True)
-        self._document.export(self._archive, form, Path(self.path.text()))
+        self._document.export(self._archive, form, target)
 
     def _set_waiting(self, waiting: bool) -> None:
         self._waiting = waiting

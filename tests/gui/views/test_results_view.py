@@ -144,16 +144,21 @@ def test_that_export_opens_a_dialog_for_the_selected_result(
 
 
 def test_that_the_suffix_follows_the_chosen_format(dialog: ExportDialog, tmp_path: Path) -> None:
-    dialog.form.setCurrentIndex(2)
+    dialog.form.setCurrentIndex(dialog.form.findData("archive"))
     assert dialog.path.text() == str(tmp_path / "net.fwz")
     assert "bit for bit" in dialog.about.text()
-    dialog.form.setCurrentIndex(1)
+    dialog.form.setCurrentIndex(dialog.form.findData("pt2"))
     assert dialog.path.text() == str(tmp_path / "net.pt2")
 
 
 @pytest.mark.parametrize(
     ("path", "problem"),
-    [("", "Name a file."), ("{}/missing/net.onnx", "does not exist."), ("{}", "is a folder")],
+    [
+        ("", "Name a file."),
+        ("{}/missing/net.onnx", "does not exist."),
+        ("{}", "is a folder"),
+        ("{}/net.fwz", "the ending of another format; this one ends in .onnx."),
+    ],
 )
 def test_that_an_impossible_path_is_refused_before_anything_runs(
     dialog: ExportDialog, tmp_path: Path, path: str, problem: str
@@ -161,6 +166,30 @@ def test_that_an_impossible_path_is_refused_before_anything_runs(
     dialog.path.setText(path.format(tmp_path))
     assert problem in dialog.problem.text()
     assert not dialog.export_button.isEnabled()
+
+
+def test_that_a_name_without_ending_gets_that_of_the_format(
+    dialog: ExportDialog, opened: Document, tmp_path: Path
+) -> None:
+    dialog.path.setText(str(tmp_path / "net.v2"))
+    dialog.export_button.click()
+    assert dialog.path.text() == str(tmp_path / "net.v2.onnx")
+    assert opened.job is not None
+    assert opened.job.name == "net.v2.onnx"
+
+
+@pytest.mark.parametrize(("form", "there"), [("onnx", "net.onnx"), ("safetensors", "net.py")])
+def test_that_a_file_is_replaced_only_by_a_button_that_says_so(
+    dialog: ExportDialog, tmp_path: Path, form: str, there: str
+) -> None:
+    (tmp_path / there).write_text("mine")
+    dialog.form.setCurrentIndex(dialog.form.findData(form))
+    dialog.path.setText(str(tmp_path / "net"))
+    assert dialog.export_button.text() == "Replace"
+    assert f"{there} in {tmp_path} will be replaced." in dialog.problem.text()
+    dialog.path.setText(str(tmp_path / "other"))
+    assert dialog.export_button.text() == "Export"
+    assert not dialog.problem.isVisible()
 
 
 def test_that_the_summary_shows_what_was_checked_of_the_file(
