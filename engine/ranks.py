@@ -41,6 +41,16 @@ def tucker_keep(out_rank: int, outputs: int, inputs: int, taps: int) -> float:
     return held / (taps * inputs * outputs)
 
 
+def cp_rank(keep: float, outputs: int, inputs: int, taps: int) -> int:
+    """Return the largest rank whose factors hold at most `keep` of a kernel, at least 1."""
+    return max(1, _whole(keep * outputs * inputs * taps / (outputs + inputs + taps)))
+
+
+def rounded_rank(rank: int, multiple: int) -> int:
+    """Return a rank rounded down to a multiple; below the first multiple it stays."""
+    return rank if rank < multiple else rank - rank % multiple
+
+
 def output_rank(method: str, keep: float, weight: tuple[int, ...]) -> int | None:
     """Return the rank of the outputs that a method gives a weight of a shape (outputs first).
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherweight.engine.ranks import (
+    cp_rank,
     output_keep,
     output_rank,
     svd_keep,
@@ -63,6 +64,15 @@ def test_that_dragging_to_a_kernel_rank_gives_that_rank(
     rank = data.draw(st.integers(1, highest))
     keep = tucker_keep(rank, outputs, inputs, 9)
     assert tucker_ranks(keep, outputs, inputs, 9)[0] == rank
+
+
+@given(shares, channels, channels, st.sampled_from([2, 3, 9, 25, 27]))
+def test_that_components_never_hold_more_than_the_share(
+    keep: float, outputs: int, inputs: int, taps: int
+) -> None:
+    rank, one = cp_rank(keep, outputs, inputs, taps), outputs + inputs + taps
+    assert rank == 1 or rank * one <= keep * outputs * inputs * taps * (1 + 1e-8)
+    assert (rank + 1) * one > keep * outputs * inputs * taps
 
 
 def test_that_a_method_without_ranks_has_no_place_on_the_spectrum() -> None:

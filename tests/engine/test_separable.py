@@ -52,6 +52,12 @@ def test_that_both_hold_no_more_than_the_kept_share(
     assert held <= keep * layer.get_parameter("weight").numel()
 
 
+@pytest.mark.parametrize(("multiple", "rank"), [(1, 26), (8, 24), (64, 26)])
+def test_that_a_larger_rank_is_rounded_down_to_a_multiple(multiple: int, rank: int) -> None:
+    chain = Separable(keep=0.5, multiple=multiple).skeleton(nn.Conv2d(32, 40, 3))
+    assert chain[0].get_parameter("weight").shape[0] == rank
+
+
 @pytest.mark.parametrize(("layer", "_x"), TAKEN)
 def test_that_the_skeleton_has_the_shapes_of_the_real_pair(layer: nn.Module, _x: Tensor) -> None:
     method = Separable(keep=0.4)
