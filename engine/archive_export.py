@@ -8,6 +8,7 @@ from featherweight.engine.archive_layout import header_of
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.figures import Figure
+from featherweight.engine.inspecting.calls import functions_of
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.reading.formats import read_network
@@ -25,34 +26,46 @@ def export_archive(network: Network, archive: str, path: Path, job: Job) -> Expo
     Raises UserError, with `path` left as it was, where the network has no graph or differs.
     """
     job.begin(2)
-    if archive:
-        write_file(path, Path(archive).read_bytes())
-    else:
-        write_archive(network, {}, path)
-    job.advance("Writing the archive")
-    again = read_network(Source(path=str(path)))
-    with torch.no_grad():
-        pairs = zip(network.outputs(*network.example), again.outputs(*network.example), strict=True)
-        same = all(torch.equal(ours, theirs) for ours, theirs in pairs)
-    if not same:
-        raise UserError(f"{path} does not open to the same outputs.", "Please report this.")
-    job.advance("Opening it again")
+    trial = path.with_name(f".{path.name}.trial")
+    try:
+        if archive:
+            write_file(trial, Path(archive).read_bytes())
+        else:
+            write_archive(network, {}, trial)
+        job.advance("Writing the archive")
+        _check_same(network, read_network(Source(path=str(trial))), path)
+        job.advance("Opening it again")
+        content = trial.read_bytes()
+        trial.replace(path)
+    finally:
+        trial.unlink(missing_ok=True)
     return Export(
         path=str(path),
         format="archive",
         checks={
-            "bytes": Figure(path.stat().st_size, "B", "measured"),
+            "bytes": Figure(len(content), "B", "measured"),
             "relative_error": Figure(0.0, "", "measured"),
         },
-        shares=_shares(path),
+        shares=_shares(content, network),
         notes=(NOTE,),
     )
 
 
-def _shares(path: Path) -> tuple[LayerShare, ...]:
-    header, _ = header_of(path.read_bytes())
-    sizes: dict[str, int] = {}
+def _check_same(network: Network, again: Network, path: Path) -> None:
+    with torch.no_grad():
+        pairs = zip(network.outputs(*network.example), again.outputs(*network.example), strict=True)
+        same = all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    if not same:
+        raise UserError(f"{path} would not open to the same outputs.", "Please report this.")
+
+
+def _shares(content: bytes, network: Network) -> tuple[LayerShare, ...]:
+    """Return the bytes of each layer, of what modules hold beside their layers, and of the rest."""
+    header, start = header_of(content)
+    layers, sizes = dict(network.layers()), dict[str, int]()
     for tensor in header.tensors:
-        layer = tensor.names[0].rpartition(".")[0] or tensor.names[0]
-        sizes[layer] = sizes.get(layer, 0) + tensor.size
+        owner = next((layer for layer in layers if tensor.names[0].startswith(f"{layer}.")), None)
+        owner = owner or functions_of(tensor.names[0].rpartition(".")[0])
+        sizes[owner] = sizes.get(owner, 0) + tensor.size
+    sizes["(graph)"] = start
     return tuple(LayerShare(layer=layer, bytes=size) for layer, size in sizes.items())

@@ -118,6 +118,10 @@ def _factor(
     if reason := method.lock(layer):
         message = f"Layer {name} cannot take {method.name} after its channels are removed: {reason}"
         raise UserError(message, "Remove fewer channels or take the method out.")
+    finite = skeleton or all(bool(value.isfinite().all()) for value in layer.parameters())
+    if not finite:
+        message = f"Layer {name} cannot take {method.name}: some of its weights are not finite."
+        raise UserError(message, "Mend the weights, or take the method out.")
     chain = method.skeleton(layer) if skeleton else method.rewritten(layer, check)
     for value in chain.parameters():
         # The layout in memory changes the last bit of results, and no file keeps it.

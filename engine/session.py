@@ -36,8 +36,9 @@ from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
 from featherweight.engine.task import Task, read_task
 from featherweight.engine.weight_forms import CompactLayer, densified, settle
-from featherweight.engine.writing.archive import write_archive
+from featherweight.engine.writing.archive import storable_graph, write_archive
 from featherweight.engine.writing.exported_program import write_exported_program
+from featherweight.engine.writing.files import check_target, make_folder
 from featherweight.engine.writing.onnx import write_onnx
 from featherweight.engine.writing.onnx_half import write_half_onnx
 from featherweight.engine.writing.safetensors import write_safetensors
@@ -82,19 +83,23 @@ class Session:
     def measure_latency(self, job: Job) -> LatencyReport:
         """Time every layer of the open network on its example; the summary carries it then."""
         # Timing hooks the modules, and questions may be asked of the network at the same time.
-        report = measure(self._opened.network.shell(), job)
-        self._opened.add_latency(report)
+        opened = self._opened
+        report = measure(opened.network.shell(), job)
+        opened.add_latency(report)
         return report
 
     def details(self, layer: str) -> LayerDetails:
         """Return statistics, histogram and spectrum of a layer. Raises UserError if unknown."""
-        if layer not in dict(self._opened.network.layers()):
+        network = self._opened.network
+        if layer not in dict(network.layers()):
             raise UserError(f"The network has no layer {layer} with weights.")
-        return details(self._opened.network, layer)
+        return details(network, layer)
 
     def predict(self, recipe: Recipe, layers: tuple[str, ...] = ()) -> Prediction:
         """Return what a recipe would give; `layers` limits the per-layer part, empty for all."""
-        prediction = self._opened.predictor.predict(recipe, self._opened.chosen(recipe))
+        # Another network may be opened meanwhile: everything is asked of the same one.
+        opened = self._opened
+        prediction = opened.predictor.predict(recipe, opened.chosen(recipe))
         if not layers:
             return prediction
         shown = {name: prediction.layers[name] for name in layers if name in prediction.layers}
@@ -109,8 +114,9 @@ class Session:
         opened, chosen = self._opened, self._opened.chosen(recipe)
         task, place, identity = opened.any_task(), Path(folder), opened.identity(recipe)
         predicted = opened.predictor.predict(recipe, chosen).after
-        place.mkdir(parents=True, exist_ok=True)
-        checkpoints = place / f"{identity}.checkpoint"
+        make_folder(place)
+        archive, checkpoints = place / f"{identity}.fwz", place / f"{identity}.checkpoint"
+        storable_graph(opened.network, archive)
         job.begin(FIXED_STEPS + (steps_of(recipe.recovery, task) if recipe.recovery else 0))
         before = opened.measures(job)
         job.advance("Measuring the original")
@@ -119,13 +125,11 @@ class Session:
         job.advance("Compressing the layers")
         curve: tuple[tuple[int, float, float], ...] = ()
         if recipe.recovery and recipe.recovery.epochs:
-            checkpoints.mkdir(exist_ok=True)
             trained = fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job)
             curve = tuple(trained)
         settle(made)
         quality = task.evaluate(made, job.check)
         job.advance("Measuring the result")
-        archive = place / f"{identity}.fwz"
         ledger = write_archive(made, codings(made, chosen), archive)
         shutil.rmtree(checkpoints, ignore_errors=True)
         job.advance("Writing the archive")
@@ -146,10 +150,11 @@ class Session:
     def export(self, archive: str, form: ExportFormat, path: str, job: Job) -> Export:
         """Write a result, or the open network where `archive` is empty, and check what was written.
 
-        Raises UserError where the form cannot hold the network or the check fails; then `path` is
-        left as it was.
+        Raises UserError where the form cannot hold the network, the check fails, or `path` is the
+        network's own file or the task's; then `path` is left as it was.
         """
         opened, target = self._opened, Path(path)
+        check_target(target, (archive, *opened.read_from))
         network = read_network(Source(path=archive)) if archive else opened.stored
         if form == "onnx":
             return write_onnx(network, target, opened.task, opened.network, job)
@@ -199,9 +204,15 @@ class _Open:
         """Tell this run from every other: network, recipe and task."""
         if not self._fingerprint:
             self._fingerprint = fingerprint(self.network)
-        data = Path(self.any_task().source.data).name
-        text = "\n".join((self._fingerprint, recipe_to_yaml(recipe), data))
+        task = self.any_task()
+        data = str(Path(task.source.data).resolve()) if task.source.data else ""
+        text = "\n".join((self._fingerprint, recipe_to_yaml(recipe), task.kind, data))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def read_from(self) -> tuple[str, ...]:
+        """The files that hold the person's network and data."""
+        return self.summary.path, self.task.source.data if self.task else ""
 
     def measures(self, job: Job) -> Measures:
         """Measure the network as it is, once for a task."""

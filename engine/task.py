@@ -47,10 +47,14 @@ class Task:
     classes: int = 0
     probabilities: bool = False
     has_labels: bool = field(init=False)
+    has_floats: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        output = _example_outputs(self.reference)[0]
-        self.has_labels = output.ndim >= 2 and output.shape[_class_axis(output)] > 1
+        outputs = _example_outputs(self.reference)
+        first = outputs[0]
+        classes = first.shape[_class_axis(first)] if first.ndim >= 2 else 1
+        self.has_labels = classes > 1 or not first.is_floating_point()
+        self.has_floats = any(output.is_floating_point() for output in outputs)
 
     @property
     def recovery(self) -> Samples:
@@ -72,7 +76,8 @@ class Task:
         """The names of the figures that `evaluate` gives."""
         if self.kind == "classification":
             return ("top1", "top5", "loss") if self.classes > 5 else ("top1", "loss")
-        return ("agreement", "snr", "relative_error")[0 if self.has_labels else 1 :]
+        labels = ("agreement",) if self.has_labels else ()
+        return (*labels, "snr", "relative_error") if self.has_floats else labels
 
     def summary(self) -> TaskSummary:
         """Return what a front end shows of the task."""
@@ -134,12 +139,20 @@ class Task:
                 inputs, targets = self.batch(self.measure, indices)
                 outputs = self.outputs_of(outputs_of, inputs)
                 if not all(bool(output.isfinite().all()) for output in outputs):
-                    raise UserError(
-                        "The network gives numbers that are not finite.",
-                        "Choose milder methods for its layers or a lower learning rate.",
-                    )
+                    raise self._not_finite(run)
                 score.add(outputs, targets)
         return score
+
+    def _not_finite(self, run: Run | Network) -> UserError:
+        if run is self.reference:
+            return UserError(
+                "The original network gives numbers that are not finite on this data.",
+                "Look for weights or samples that are not finite or very large.",
+            )
+        return UserError(
+            "The network gives numbers that are not finite.",
+            "Choose milder methods for its layers or a lower learning rate.",
+        )
 
     def standing(
         self, run: Run | Network, check: Callable[[], None] = unchecked, limit: int | None = None
@@ -292,9 +305,10 @@ def _example_outputs(network: Network) -> Outputs:
 def labels_in(output: Tensor) -> Tensor:
     """Return the labels in an output: the largest of the classes of (N, C), (N, T, C), (N, C, …).
 
-    An output of one dimension is returned as it is.
+    An output of one dimension, or of whole numbers, is returned as it is.
     """
-    return output.argmax(_class_axis(output)) if output.ndim >= 2 else output
+    scored = output.ndim >= 2 and output.is_floating_point()
+    return output.argmax(_class_axis(output)) if scored else output
 
 
 def _class_axis(output: Tensor) -> int:

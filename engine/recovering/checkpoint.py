@@ -10,6 +10,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from featherweight.engine.writing.files import make_folder, write_file
+
 Curve = list[tuple[int, float, float]]
 MODULE, OPTIMIZER = "module/", "optimizer/"
 
@@ -25,7 +27,10 @@ class Progressed:
 def save_checkpoint(
     path: Path, run: str, progressed: Progressed, module: nn.Module, optimizer: Optimizer
 ) -> None:
-    """Write the checkpoint of a run in one piece: a crash leaves the old file or the new one."""
+    """Write the checkpoint of a run in one piece: a crash leaves the old file or the new one.
+
+    Raises UserError where it cannot be written.
+    """
     tensors = {f"{MODULE}{name}": value for name, value in module.state_dict().items()}
     for position, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
@@ -34,10 +39,8 @@ def save_checkpoint(
     # Tied weights share memory, which safetensors refuses.
     apart = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     about = {"run": run, "step": str(progressed.step), "curve": json.dumps(progressed.curve)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_bytes(save(apart, about))
-    temporary.replace(path)
+    make_folder(path.parent)
+    write_file(path, save(apart, about))
 
 
 def load_checkpoint(

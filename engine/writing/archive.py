@@ -56,7 +56,7 @@ def write_archive(network: Network, codings: Mapping[str, CodingMethod], path: P
     once or not at all. Raises UserError where the network has no graph, a coder cannot take a
     layer's weights or the file cannot be written.
     """
-    graph = _graph_of(network, path)
+    graph = storable_graph(network, path)
     stored = _stored_once(_tensors(network, graph, codings))
     header = Header(
         graph,
@@ -72,7 +72,8 @@ def write_archive(network: Network, codings: Mapping[str, CodingMethod], path: P
     return Ledger(entries=entries, container=8 * size - sum(entry.bits for entry in entries))
 
 
-def _graph_of(network: Network, path: Path) -> GraphForm:
+def storable_graph(network: Network, path: Path) -> GraphForm:
+    """Return the graph as an archive at `path` holds it. Raises UserError where it cannot."""
     hint = "Export it as ONNX or .pt2 instead."
     if not isinstance(network.module, fx.GraphModule):
         message = f"{path} cannot hold a network without a graph: {network.graph_lock}"

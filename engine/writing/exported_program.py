@@ -10,6 +10,7 @@ from torch.export import Dim
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure
+from featherweight.engine.inspecting.calls import functions_of
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import CAPTURE_ERRORS, Network
 from featherweight.engine.results import Export, LayerShare
@@ -93,9 +94,15 @@ def _checked(network: Network, content: bytes) -> dict[str, Figure]:
 
 
 def _shares(network: Network, total: int) -> tuple[LayerShare, ...]:
-    sizes = {
-        name: sum(value.nbytes for value in (*layer.parameters(), *layer.buffers()))
-        for name, layer in network.layers()
-    }
+    """Return the bytes of each layer, of what modules hold beside their layers, and of the rest.
+
+    The file holds a tensor of several layers once: it is counted at the first.
+    """
+    layers, sizes = dict(network.layers()), dict[str, int]()
+    module = network.module
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        owner = name.rpartition(".")[0]
+        owner = owner if owner in layers else functions_of(owner)
+        sizes[owner] = sizes.get(owner, 0) + value.nbytes
     sizes["(graph)"] = total - sum(sizes.values())
     return tuple(LayerShare(layer=name, bytes=size) for name, size in sizes.items())

@@ -1,4 +1,4 @@
-"""Files written in one piece."""
+"""Files written in one piece, and never over what is read."""
 
 import os
 import tempfile
@@ -6,6 +6,33 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from featherweight.engine.errors import UserError
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises UserError if it cannot."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {path} cannot be made: {error.strerror}.", "Choose another one."
+        ) from error
+
+
+def check_target(path: Path, kept: Iterable[str]) -> None:
+    """Raise UserError where no file can be put, or it would take the place of one of `kept`.
+
+    `kept` are paths of what is read; empty ones and missing ones are passed over.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"{path} cannot be written: its folder is missing.", "Choose another one.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file that could be replaced.", "Choose another name.")
+    for name in kept:
+        if name and path.exists() and Path(name).exists() and path.samefile(name):
+            raise UserError(
+                f"{path} is read here: writing it would lose what it holds.",
+                "Choose another name.",
+            )
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -30,8 +57,9 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if temporary:
-            temporary.unlink(missing_ok=True)
         raise UserError(
             f"{path} cannot be written: {error.strerror}.", "Choose another folder."
         ) from error
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure
+from featherweight.engine.inspecting.calls import functions_of
 from featherweight.engine.network import Network
 from featherweight.engine.results import LayerShare
 from featherweight.engine.task import Outputs, Run, Task, labels_in
@@ -142,24 +143,32 @@ def race(runs: Mapping[str, Callable[[], object]], check: Callable[[], None]) ->
 
 
 def shares(model: onnx.ModelProto, total: int, network: Network) -> tuple[LayerShare, ...]:
-    """Return the bytes of each layer's initializers in a file of `total` bytes, and of the rest."""
+    """Return the bytes of each layer's initializers in a file of `total` bytes, and of the rest.
+
+    What modules hold beside their layers counts as their functions.
+    """
     layers = sorted((name for name, _ in network.layers()), key=len, reverse=True)
-    known = dict(_contents(network.module))
+    loose = {
+        name: functions_of(name.rpartition(".")[0])
+        for name, _ in (*network.module.named_parameters(), *network.module.named_buffers())
+        if not name.startswith(tuple(f"{layer}." for layer in layers))
+    }
+    known = dict(_contents(network.module, loose))
     taken: dict[str, int] = {}
     for tensor in model.graph.initializer:
         layer = next((layer for layer in layers if tensor.name.startswith(f"{layer}.")), None)
-        layer = layer or known.get(_digest(tensor))
+        layer = layer or loose.get(tensor.name) or known.get(_digest(tensor))
         if layer is not None:
             taken[layer] = taken.get(layer, 0) + tensor.ByteSize()
     taken[GRAPH] = total - sum(taken.values())
     return tuple(LayerShare(layer=layer, bytes=size) for layer, size in taken.items())
 
 
-def _contents(module: nn.Module) -> Iterator[tuple[str, str]]:
+def _contents(module: nn.Module, loose: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Give digest and layer of every matrix, as it is and turned: the exporter renames those."""
     for path, parameter in module.named_parameters():
         if parameter.ndim == 2:
-            layer = path.rpartition(".")[0]
+            layer = loose.get(path) or path.rpartition(".")[0]
             for matrix in (parameter, parameter.T):
                 yield _digest_of(_array(matrix)), layer
 

@@ -163,3 +163,23 @@ def test_that_labels_for_a_network_that_draws_pictures_are_refused(tmp_path: Pat
     with pytest.raises(UserError, match="gives 2×6×6 for a sample") as refused:
         read_task(TaskSource(data=str(file)), network)
     assert "fidelity" in refused.value.hint
+
+
+def test_that_outputs_of_whole_numbers_are_compared_as_labels_alone() -> None:
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x).argmax(1)
+
+    network = capture(Chooses(), (torch.zeros(2, 6),))
+    task = read_task(TaskSource(kind="fidelity"), network)
+    changed = network.copy()
+    nn.init.zeros_(changed.layer("fc").get_parameter("weight"))
+    assert {name: figure.value for name, figure in task.evaluate(network).items()} == {
+        "agreement": 100.0
+    }
+    assert task.evaluate(changed)["agreement"].value < 60
+    assert task.metrics == ("agreement",)
