@@ -1,7 +1,8 @@
 """Training of a compressed network on the task's recovery data, resumable to the bit.
 
 Weights held by trainable forms stay on their mask, grid or codebook by themselves. Batch norm
-follows the recovery data; where there is only noise to train on, its statistics stay.
+follows the recovery data; where there is only noise to train on, or one sample at a time, its
+statistics stay.
 """
 
 import hashlib
@@ -48,7 +49,8 @@ def fine_tune(
     same network, task, settings and seed give the same weights, bit for bit, also where the run
     was cancelled and goes on from its checkpoint in `folder`. Advances `job` by `steps_of`
     steps, sends points `loss` (of a batch) and `accuracy` (0 to 1).
-    Raises CancelledError, and UserError where the loss is no number any more.
+    Raises CancelledError, and UserError where the loss is no number any more, nothing can be
+    trained or a checkpoint cannot be written.
     """
     return _Training(network, task, settings, seed, job).run(folder)
 
@@ -116,6 +118,11 @@ class _Training:
         inputs, targets = self.task.batch(self.task.recovery, self._indices(step))
         with torch.enable_grad():
             loss = self.task.loss(self.network.outputs(*inputs), targets)
+            if not loss.requires_grad:
+                raise UserError(
+                    "The network cannot be trained: its weights give its outputs no gradient.",
+                    "Take the recovery out of the recipe.",
+                )
             value = float(loss.detach())
             if not math.isfinite(value):
                 rate = self.settings.learning_rate
@@ -134,9 +141,9 @@ class _Training:
 
     def _set_training(self) -> None:
         self.network.module.train()
-        if self.task.source.data:
+        if self.task.source.data and self.batch > 1:
             return
-        # Noise says nothing of the statistics of real samples: those of the original stay.
+        # Noise, or one sample, says nothing of the statistics of real ones: the original's stay.
         for module in self.network.module.modules():
             if isinstance(module, NORMS):
                 module.eval()
@@ -192,7 +199,12 @@ def _steps_of_an_epoch(task: Task, batch: int) -> int:
 
 
 def _optimizer(module: nn.Module, settings: FineTuning) -> Optimizer:
-    trained = [value for value in module.parameters() if value.requires_grad]
+    # A network frozen when it was saved is trained all the same, as its archive would be.
+    trained = [value for value in module.parameters() if value.is_floating_point()]
+    for value in trained:
+        value.requires_grad_()
+    if not trained:
+        raise UserError("The network has nothing to train.", "Take the recovery out of the recipe.")
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adamw":
         return AdamW(trained, lr=rate, weight_decay=decay)

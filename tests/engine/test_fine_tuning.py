@@ -246,3 +246,47 @@ def test_that_a_checkpoint_is_one_safetensors_file_and_nothing_else(
     fine_tune(network, task, SETTINGS, 0, tmp_path / "run", Job())
     assert [file.name for file in (tmp_path / "run").iterdir()] == [FILE]
     assert "module/5.weight" in load_file(tmp_path / "run" / FILE)
+
+
+def test_that_a_network_saved_frozen_is_trained_like_any_other(
+    network: Network, task: Task
+) -> None:
+    frozen = network.copy()
+    frozen.module.requires_grad_(False)
+    curves = [fine_tune(each, task, SETTINGS, 0, None, Job()) for each in (frozen, network.copy())]
+    assert curves[0] == curves[1]
+    assert curves[0][-1][2] > curves[0][0][2]
+
+
+def test_that_single_samples_do_not_move_the_statistics_of_batch_norm(tmp_path: Path) -> None:
+    flat = capture(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)), (torch.zeros(2, 6),))
+    random = np.random.default_rng(0)
+    images, labels = random.normal(size=(30, 6)).astype(np.float32), np.arange(30) % 4
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    task = read_task(TaskSource(data=str(tmp_path / "data.npz")), flat)
+    before = {name: value.clone() for name, value in flat.module.named_buffers()}
+    fine_tune(flat, task, FineTuning(batch_size=1), 0, None, Job())
+    assert all(torch.equal(value, before[name]) for name, value in flat.module.named_buffers())
+
+
+def test_that_outputs_without_gradient_are_told_instead_of_trained() -> None:
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x).argmax(1)
+
+    chooses = capture(Chooses(), (torch.zeros(2, 6),))
+    task = read_task(TaskSource(kind="fidelity"), chooses)
+    with pytest.raises(UserError, match="no gradient"):
+        fine_tune(chooses.copy(), task, SETTINGS, 0, None, Job())
+
+
+def test_that_a_checkpoint_that_cannot_be_written_is_told_in_a_sentence(
+    network: Network, task: Task, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be made"):
+        fine_tune(network, task, SETTINGS, 0, tmp_path / "file" / "run", Job())
