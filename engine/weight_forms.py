@@ -6,6 +6,7 @@ float32 tensors when it runs. Methods bring their own forms; the coded archive s
 """
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,12 +27,13 @@ class Symbols:
 
     Only a form whose elements share values without an index has fewer.
     `values` are uint32 in [0, 2**bits); `zero` is the symbol of the weight 0.0, None where 0.0
-    has none.
+    has none. `row` is how many of them make a row of the tensor, 0 where they make none.
     """
 
     values: npt.NDArray[np.uint32]
     bits: int
     zero: int | None
+    row: int = 0
 
 
 class WeightForm(nn.Module):
@@ -62,6 +64,11 @@ class StoredForm(WeightForm):
     """
 
     kind: ClassVar[str]
+
+    @property
+    def row(self) -> int:
+        """How many elements have the same place along the first axis."""
+        return math.prod(self.shape[1:])
 
     def symbols(self) -> Symbols:
         """Return the weight as symbols."""

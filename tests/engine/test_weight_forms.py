@@ -136,6 +136,9 @@ def test_that_layers_are_locked_with_a_reason_a_person_understands() -> None:
     assert "BatchNorm2d layers keep" in form_lock(nn.BatchNorm2d(3))
     assert "float64, not float32" in form_lock(nn.Linear(3, 4).double())
     assert "compressed already" in form_lock(compact(nn.Linear(3, 4)))
+    empty = nn.Linear(3, 4)
+    empty.weight = nn.Parameter(torch.empty(0, 3))
+    assert "empty" in form_lock(empty)
     with pytest.raises(TypeError, match="ReLU cannot hold its weights"):
         CompactLayer(nn.ReLU(), {})(torch.zeros(1))
 
