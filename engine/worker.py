@@ -104,6 +104,9 @@ class Worker:
             return Failed(id=request.id, message=error.message, hint=error.hint)
         except CancelledError:
             return Cancelled(id=request.id, step=job.step)
+        except SystemExit as error:
+            message = f"The code of the network or its data ended the program (exit {error.code})."
+            return Failed(id=request.id, message=message, hint="Take the exit out of that code.")
         except Exception as error:  # the boundary: whatever a job raises must reach the window
             message = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             details = traceback.format_exc()

@@ -219,3 +219,16 @@ def test_that_prints_of_user_code_do_not_disturb_the_stream(engine: Engine, tmp_
     )
     engine.ask(OpenNetwork(id=1, source=source))
     assert engine.until(Opened, 1).network.parameters == 8
+
+
+def test_that_user_code_that_ends_the_program_leaves_the_engine_alive(
+    engine: Engine, small_files: Path, tmp_path: Path
+) -> None:
+    factory, weights = tmp_path / "leaving.py", tmp_path / "weights.pt"
+    factory.write_text("def build():\n    raise SystemExit(3)\n")
+    torch.save(torch.nn.Linear(3, 2).state_dict(), weights)
+    source = Source(path=str(weights), factory=f"{factory}:build", trust=(str(factory),))
+    engine.ask(OpenNetwork(id=1, source=source))
+    with pytest.raises(AssertionError, match="ended the program"):
+        engine.until(Opened, 1)
+    opened(engine, small_files)
