@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import msgspec
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
@@ -27,12 +27,13 @@ from featherweight.engine.options import MethodDescription, Slot
 from featherweight.engine.recipe import FineTuning, Recipe, Setting
 from featherweight.engine.results import Prediction, Result
 from featherweight.gui.commands import Edit
+from featherweight.gui.document_signals import DocumentSignals
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job
 from featherweight.gui.keeper import Keeper
 from featherweight.gui.layer_latency import with_latency
-from featherweight.gui.opening import NO_DATA, Attempt, Opening
-from featherweight.gui.project_file import Project, Unfinished, read_project, results_folder
+from featherweight.gui.opening import NO_DATA, Attempt, Opening, project_attempt
+from featherweight.gui.project_file import Project, Unfinished, lost_choices, results_folder
 from featherweight.gui.questions import NewestQuestion
 from featherweight.gui.recipe_editor import RecipeEditor
 from featherweight.gui.runs import ExportFormat, Runs
@@ -40,29 +41,11 @@ from featherweight.gui.trust_memory import TrustMemory
 from featherweight.resources.demo.sources import demo_source, demo_task
 
 
-class Document(QObject):
+class Document(DocumentSignals):
     """One network with its task, recipe and results, and what the engine said of them.
 
     Views read the attributes, connect to the signals, and change things only by the methods.
     """
-
-    network_changed = Signal()  # another network
-    methods_changed = Signal()  # the engine is warm and said what it can do
-    busy_changed = Signal()  # what is being read just now; see `busy`
-    task_changed = Signal()
-    recipe_changed = Signal()
-    prediction_changed = Signal()
-    selection_changed = Signal()
-    results_changed = Signal()
-    job_changed = Signal()  # state, progress or another job; see `job`
-    point_added = Signal(str, int, float)  # series, step, value; also kept in job.points
-    latency_changed = Signal()  # layers now carry latency and share
-    details_changed = Signal(str)  # layer whose details are in `details`
-    exported = Signal(object)  # engine.results.Export
-    noticed = Signal(str, str, str)  # one sentence, hint, details for a log
-    trust_needed = Signal(object)  # engine.events.TrustNeeded; answer with allow or refuse
-    open_failed = Signal(object, str, str, str)  # Source, sentence, hint, details
-    path_changed = Signal()  # `path`, or whether something is unsaved
 
     def __init__(self, client: EngineClient, folder: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -88,12 +71,12 @@ class Document(QObject):
     def _connect(self) -> None:
         opening, runs, keeper = self._opening, self._runs, self._keeper
         self._editor.changed.connect(self._on_recipe_changed)
-        self._editor.noticed.connect(self.noticed)
+        self._editor.noticed.connect(lambda *said: self._object("recipe", *said))
         opening.opened.connect(self._on_opened)
         opening.task_read.connect(self._on_task_read)
         opening.trust_needed.connect(self.trust_needed)
         opening.failed.connect(self.open_failed)
-        opening.noticed.connect(self.noticed)
+        opening.noticed.connect(lambda *said: self._object("data", *said))
         opening.busy_changed.connect(self.busy_changed)
         runs.changed.connect(self.job_changed)
         runs.unfinished_changed.connect(keeper.touch)
@@ -119,15 +102,23 @@ class Document(QObject):
         """Open the network and the images that come with the installation."""
         self.open(demo_source(), demo_task())
 
-    def open_project(self, path: Path) -> None:
-        """Open a project file as it was left. Code it wants is asked for unless known here."""
+    def open_project(self, path: Path, network: Path | None = None) -> None:
+        """Open a project file as it was left. Code it wants is asked for unless known here.
+
+        Its network is read from where it lay, from beside the project, or from `network`.
+        """
+        if not self._free_to_open():
+            return
         try:
-            project = read_project(path)
+            attempt = project_attempt(path, network)
+            self._keeper.claim(path)
         except UserError as error:
             self.noticed.emit(error.message, error.hint, "")
             return
-        task = project.task or NO_DATA
-        self._open(Attempt(source=project.source, task=task, project=project, path=path))
+        if Path(attempt.source.path).exists():
+            self._open(attempt)
+        else:
+            self.network_missing.emit(path, attempt.source.path)
 
     def allow(self, needed: TrustNeeded) -> None:
         """Answer `trust_needed`: ask again with these modules trusted, and remember it."""
@@ -293,6 +284,7 @@ class Document(QObject):
         """Keep everything; a run that is under way can be resumed when the project is opened."""
         self._runs.lose_engine()
         self._keeper.save()
+        self._keeper.release()
         # A dying QUndoStack tells of a last step, to whoever may be gone by then.
         self.undo_stack.blockSignals(True)
 
@@ -324,14 +316,18 @@ class Document(QObject):
                 if predicted:
                     self.prediction = None
                     self.prediction_changed.emit()
-                self.noticed.emit(message, hint, more)
+                self._object("recipe" if predicted else "question", message, hint, more)
+
+    def _free_to_open(self) -> bool:
+        sentence = f"{self.busy} is not done yet." if self.busy else ""
+        if self._runs.active:
+            sentence = "A run is going; cancel it before you open another network."
+        if sentence:
+            self.noticed.emit(sentence, "", "")
+        return not sentence
 
     def _open(self, attempt: Attempt) -> None:
-        if self._runs.active:
-            self.noticed.emit("A run is going; cancel it before you open another network.", "", "")
-        elif self.busy:
-            self.noticed.emit(f"{self.busy} is not done yet.", "", "")
-        else:
+        if self._free_to_open():
             self._opening.open(attempt)
 
     def _on_opened(self, attempt: Attempt, network: NetworkSummary) -> None:
@@ -356,15 +352,21 @@ class Document(QObject):
         self.results_changed.emit()
         self.task_changed.emit()
         self.job_changed.emit()
+        if project is not None and self.source.path != project.source.path:
+            self._keeper.touch()
+        if project is not None and (lost := lost_choices(project, self.layers)):
+            self.noticed.emit(*lost)
 
     def _on_task_read(self, task: TaskSummary) -> None:
         self.task = task
+        self._settle("data")
         self.task_changed.emit()
         if task.source != self._task_source:
             self._task_source = task.source
             self._keeper.touch()
 
     def _on_recipe_changed(self) -> None:
+        self._settle("recipe")
         self.recipe_changed.emit()
         self._predicting.ask(Predict(id=0, recipe=self.recipe))
         self._keeper.touch()

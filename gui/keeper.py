@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QLockFile, QObject, QTimer, Signal
 
 from featherweight.engine.errors import UserError
 from featherweight.gui.project_file import (
@@ -33,6 +33,8 @@ class Keeper(QObject):
         self.unsaved = False
         self._folder = folder
         self._project = project
+        self._lock: QLockFile | None = None
+        self._claimed: QLockFile | None = None
         self._delay = QTimer(self, singleShot=True, interval=DELAY_MILLISECONDS)
         self._delay.timeout.connect(self.save)
 
@@ -44,7 +46,9 @@ class Keeper(QObject):
     def begin(self, path: Path | None) -> None:
         """Keep another document from now on, untitled where it has no path."""
         self._delay.stop()
-        self.path = path
+        if path is None or path != self.path or self._claimed is not None:
+            self._lock = self._claimed
+        self.path, self._claimed = path, None
         self._set_unsaved(False)
 
     def touch(self) -> None:
@@ -56,8 +60,22 @@ class Keeper(QObject):
         """Return the path of the project, choosing one where it has none yet."""
         if self.path is None:
             self.path = free_path(self._folder, name)
+            self._lock = _locked(self.path)
             self.changed.emit()
         return self.path
+
+    def claim(self, path: Path) -> None:
+        """Keep other windows from a project that is about to be opened.
+
+        Raises UserError where one of them has it open.
+        """
+        self._claimed = None
+        if path != self.path or self._lock is None:
+            self._claimed = _locked(path)
+
+    def release(self) -> None:
+        """Let other windows open the project."""
+        self._lock = self._claimed = None
 
     def save(self) -> None:
         """Write the project now if it changed."""
@@ -78,6 +96,7 @@ class Keeper(QObject):
         old, was_titled = self.path, self.titled
         path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
         try:
+            lock = self._lock if path == old else _locked(path)
             if old is not None and old != path and results_folder(old).exists():
                 shutil.copytree(
                     results_folder(old),
@@ -85,10 +104,10 @@ class Keeper(QObject):
                     copy_function=_link_or_copy,
                     dirs_exist_ok=True,
                 )
-        except OSError as error:
+        except (UserError, OSError) as error:
             self._report(error)
             return
-        self.path = path
+        self.path, self._lock = path, lock
         self._set_unsaved(True)
         self.save()
         if not self.unsaved and old is not None and old != path and not was_titled:
@@ -107,6 +126,17 @@ class Keeper(QObject):
     def _set_unsaved(self, unsaved: bool) -> None:
         self.unsaved = unsaved
         self.changed.emit()
+
+
+def _locked(path: Path) -> QLockFile | None:
+    """Return a lock on a project, None in a folder that takes none. Raises UserError if taken."""
+    lock = QLockFile(str(path.with_name(f".{path.name}.lock")))
+    lock.setStaleLockTime(0)
+    if lock.tryLock(0):
+        return lock
+    if lock.error() == QLockFile.LockError.LockFailedError:
+        raise UserError(f"{path} is open in another window.", "Go on there, or close it first.")
+    return None
 
 
 def _link_or_copy(source: str, target: str) -> str:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLa
 from featherweight.engine.events import Source
 from featherweight.gui import icons, theme
 from featherweight.gui.actions import MENUS, Actions
+from featherweight.gui.dialogs.stop import stop_question
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.settings import SCHEMES, Settings
@@ -85,7 +86,15 @@ class MainWindow(QMainWindow):
         if event.type() == QEvent.Type.PaletteChange:
             self.commands.repaint()
 
+    def quit(self) -> None:
+        """Close the window, after a question where that would stop a job."""
+        if not self._asked_to_stop():
+            self.close()
+
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        if event.spontaneous() and self._asked_to_stop():
+            event.ignore()
+            return
         self.document.close()
         self._settings.keep_bytes("geometry", self.saveGeometry())
         if self._workbench is not None:
@@ -150,7 +159,9 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         document = self.document
         document.noticed.connect(self.show_notice)
+        document.notice_over.connect(self.notices.settle)
         document.open_failed.connect(self._on_open_failed)
+        document.network_missing.connect(self._on_network_missing)
         document.network_changed.connect(self._on_network_changed)
         document.path_changed.connect(self._on_path_changed)
         document.busy_changed.connect(self._on_state_changed)
@@ -187,6 +198,19 @@ class MainWindow(QMainWindow):
         if Path(source.path).is_file() and self._client.running:
             reason = f"{sentence} {hint}".strip()
             self.notices.offer("Describe the file…", lambda: self._wiring.describe(source, reason))
+
+    def _asked_to_stop(self) -> bool:
+        job = self.document.job
+        if job is None or not job.active:
+            return False
+        box = stop_question(job, self)
+        box.accepted.connect(self.close)
+        box.open()
+        return True
+
+    def _on_network_missing(self, project: Path, network: str) -> None:
+        self.show_notice(f"The network of {project.name} is not where it was: {network}.")
+        self.notices.offer("Find it…", lambda: self._wiring.find_network(project))
 
     def _on_state_changed(self) -> None:
         busy = self.document.busy

@@ -19,7 +19,7 @@ from featherweight.engine.events import (
     TrustNeeded,
 )
 from featherweight.gui.engine_client import EngineClient
-from featherweight.gui.project_file import Project
+from featherweight.gui.project_file import Project, read_project
 from featherweight.gui.trust_memory import TrustMemory
 
 S = TypeVar("S", Source, TaskSource)
@@ -33,6 +33,19 @@ class Attempt(Struct, frozen=True, kw_only=True):
     task: TaskSource = NO_DATA
     project: Project | None = None
     path: Path | None = None
+
+
+def project_attempt(path: Path, network: Path | None) -> Attempt:
+    """Return how to open a project: with its network where it lay, beside it, or at `network`.
+
+    Raises UserError where the project cannot be read. The network may be missing.
+    """
+    project = read_project(path)
+    known = Path(project.source.path)
+    beside = path.parent / known.name
+    found = network or (beside if beside.exists() and not known.exists() else known)
+    source = msgspec.structs.replace(project.source, path=str(found))
+    return Attempt(source=source, task=project.task or NO_DATA, project=project, path=path)
 
 
 class Opening(QObject):

@@ -1,6 +1,7 @@
 """The project file: everything a person decided and got, as YAML that people can read."""
 
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,22 @@ def read_project(path: Path) -> Project:
     except OSError as error:
         reason = error.strerror or "it is not readable"
         raise UserError(f"{path} cannot be opened: {reason}.", "Choose another file.") from error
+    if not text.strip():
+        raise UserError(f"{path} is empty.", "Open another project, or the network again.")
     return from_yaml(text, Project, str(path))
+
+
+def lost_choices(project: Project, layers: Collection[str]) -> tuple[str, str, str] | None:
+    """Return what to say where a project chose for layers that its network does not have."""
+    lost = [name for name in project.recipe.layers if name not in layers]
+    if not lost:
+        return None
+    return (
+        f"{len(lost)} layers with choices are not in the network as it is now and are left out;"
+        f" {lost[0]}, for one.",
+        "Was the network replaced? The project is not written until you change something.",
+        "\n".join(lost),
+    )
 
 
 def write_project(path: Path, project: Project) -> None:

@@ -46,11 +46,11 @@ class RecipeEditor(QObject):
         """Give layers a method, or clear a slot of them."""
         change = edited(self.layers, self.recipe, edit)
         title = self._title(edit)
-        if change.refused:
-            self.noticed.emit(_refusal(title, change.refused, len(edit.names)), "", "")
         if change.changed:
             key = moved_control(self.recipe, edit)
             self._push(f"{title} for {_counted(change.changed)}", change.recipe, key)
+        if change.refused:
+            self.noticed.emit(_refusal(title, change.refused, len(edit.names)), "", "")
 
     def clear(self, names: Collection[str]) -> None:
         """Clear all slots of the named layers, of every layer where none is named."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QFileDialog
 
 import featherweight
 from featherweight.engine.events import Source, TrustNeeded
@@ -17,10 +18,14 @@ from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.project_file import SUFFIX
 
+if TYPE_CHECKING:
+    from featherweight.gui.main_window import MainWindow
+
 RECIPES = (".yaml", ".yml", ".json")
 DATA = (".npz", ".gz")
 OPENED = (
-    "Networks and projects (*.pt *.pth *.bin *.pt2 *.onnx *.safetensors *.featherweight);;"
+    "Networks and projects (*.pt *.pth *.bin *.ckpt *.pt2 *.onnx *.safetensors *.fwz"
+    " *.featherweight);;"
     "Recipes (*.yaml *.yml *.json);;All files (*)"
 )
 NO_CHOICE = "Choose a method for at least one layer first"
@@ -30,7 +35,7 @@ class WindowActions(QObject):
     """Connects the actions with the document; what asks something opens a dialog on the window."""
 
     def __init__(
-        self, actions: Actions, document: Document, client: EngineClient, window: QWidget
+        self, actions: Actions, document: Document, client: EngineClient, window: "MainWindow"
     ) -> None:
         super().__init__(window)
         self._actions = actions
@@ -70,7 +75,7 @@ class WindowActions(QObject):
             "resume": document.resume,
             "measure_latency": document.measure_latency,
             "restart_engine": self._client.restart,
-            "quit": self._window.close,
+            "quit": self._window.quit,
             "shortcuts": lambda: ShortcutsDialog(self._actions.all(), self._window).open(),
             "about": lambda: AboutDialog(featherweight.__version__, self._window).open(),
         }.items():
@@ -130,6 +135,12 @@ class WindowActions(QObject):
     def choose_file(self) -> None:
         """Ask for a file and open it."""
         self._choose("Open", OPENED, self.open_path)
+
+    def find_network(self, project: Path) -> None:
+        """Ask where the network of a project lies now, and open the project with it."""
+        self._choose(
+            "Find the network", OPENED, lambda path: self._document.open_project(project, path)
+        )
 
     def choose_data(self, path: Path | None = None) -> None:
         """Ask for the task's data."""

@@ -74,6 +74,11 @@ class NoticeBar(QFrame):
         self._action.setAccessibleName(text)
         self._action.show()
 
+    def settle(self, sentence: str) -> None:
+        """Clear a notice that begins with this sentence: it holds no more."""
+        if self.text.startswith(sentence):
+            self.clear()
+
     def clear(self) -> None:
         """Show nothing."""
         self.hide()

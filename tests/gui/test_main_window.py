@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QPalette
@@ -180,6 +181,19 @@ def test_that_compress_says_what_is_missing_until_something_is_chosen(
     assert compress.toolTip() == "Choose a method for at least one layer first"
     workbench.document.set_choice(("conv",), "coding", Setting("huffman"))
     assert "Run the recipe" in compress.toolTip()
+
+
+def test_that_a_refusal_goes_away_with_the_next_choice(
+    workbench: MainWindow,
+) -> None:
+    document = workbench.document
+    document.layers["conv"] = msgspec.structs.replace(
+        document.layers["conv"], locks={"svd": "It is too small."}
+    )
+    document.set_choice(("conv",), "structure", Setting("svd"))
+    assert "It is too small." in workbench.notices.text
+    document.set_choice(("conv",), "precision", Setting("integer"))
+    assert workbench.notices.text == ""
 
 
 def test_that_undo_in_the_menu_names_the_step(workbench: MainWindow) -> None:

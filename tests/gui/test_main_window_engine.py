@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QPushButton
+from PySide6.QtWidgets import QLabel, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.recipe import FineTuning, Setting
@@ -88,3 +88,23 @@ def test_that_figures_in_the_header_follow_the_choices(demo: MainWindow, qtbot: 
     setting = Setting("channel_pruning", {"ratio": 0.5})
     demo.document.set_choice(("block1.conv1",), "structure", setting)
     qtbot.waitUntil(lambda: parameters.text().startswith("155 k → 1"), timeout=LONG)
+
+
+def test_that_quitting_in_mid_run_asks_first(demo: MainWindow, qtbot: QtBot) -> None:
+    document = demo.document
+    document.set_recovery(FineTuning(epochs=200))
+    with qtbot.waitSignal(document.point_added, timeout=LONG):
+        document.compress("Long")
+    demo.commands["quit"].trigger()
+    box = demo.findChild(QMessageBox, "stop_question")
+    assert isinstance(box, QMessageBox)
+    assert box.text() == "Long is still going."
+    box.reject()
+    assert demo.isVisible()
+    assert document.job is not None
+    assert document.job.active
+    demo.commands["quit"].trigger()
+    boxes = demo.findChildren(QMessageBox, "stop_question")
+    qtbot.mouseClick(boxes[-1].buttons()[0], Qt.MouseButton.LeftButton)
+    assert not demo.isVisible()
+    assert document.unfinished is not None

@@ -73,6 +73,13 @@ def test_that_a_file_which_is_no_yaml_is_refused_in_one_line(tmp_path: Path) -> 
     assert "\n" not in caught.value.message
 
 
+def test_that_an_empty_project_is_refused_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "net.featherweight"
+    path.touch()
+    with pytest.raises(UserError, match="is empty"):
+        read_project(path)
+
+
 def test_that_a_missing_project_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         read_project(tmp_path / "gone.featherweight")
