@@ -26,7 +26,8 @@ class TooLargeError(RuntimeError):
 
 def largest_bytes(path: str | Path) -> int:
     """Return how many bytes one tensor may have that is computed from a file."""
-    return max(ALWAYS_BYTES, TIMES_FILE * Path(path).stat().st_size)
+    file = Path(path)
+    return max(ALWAYS_BYTES, TIMES_FILE * file.stat().st_size if file.is_file() else 0)
 
 
 class BoundedMemory(TorchDispatchMode):

@@ -17,6 +17,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import Inputs, Network
 from featherweight.engine.reading.bounds import ALWAYS_BYTES, check_members, check_shapes
+from featherweight.engine.reading.composing import compose
 from featherweight.engine.reading.examples import random_inputs
 from featherweight.engine.reading.opening import opened
 from featherweight.engine.reading.program_graph import DTYPES, ProgramGraph
@@ -66,7 +67,9 @@ def _program(parts: "_Parts", source: Source) -> tuple[nn.Module, Inputs]:
     graph = ProgramGraph(program["graph_module"], tensors, str(parts.path))
     shapes = source.input_shapes or graph.input_shapes()
     check_shapes(shapes, str(parts.path))
-    return graph.module(), random_inputs(shapes, graph.input_dtypes(), graph.vocabulary())
+    module = graph.module()
+    compose(module)
+    return module, random_inputs(shapes, graph.input_dtypes(), graph.vocabulary())
 
 
 class _Parts:

@@ -74,7 +74,7 @@ class ProgramGraph:
                     rows.append(self.tensors[self.sources[weight]].shape[0])
         return min(rows, default=SMALLEST_VOCABULARY)
 
-    def module(self) -> nn.Module:
+    def module(self) -> fx.GraphModule:
         """Return the program as a module of raw parameters and aten calls.
 
         Raises UserError where it calls anything else.

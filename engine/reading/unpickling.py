@@ -59,6 +59,8 @@ def is_checkpoint(path: Path) -> bool:
     """Say whether a file is a zip of torch.save or starts like a pickle."""
     members = zip_members(path)
     if members:
+        if any(name.endswith("/constants.pkl") for name in members):
+            return False
         return any(name == "data.pkl" or name.endswith("/data.pkl") for name in members)
     with path.open("rb") as file:
         start = file.read(9)
@@ -82,11 +84,6 @@ def load_checkpoint(path: Path, trust: tuple[str, ...]) -> Any:
     Raises TrustNeededError naming the modules whose code it needs besides, before any of it is
     imported; UserError where the file is damaged or of another kind.
     """
-    if any(name.endswith("constants.pkl") for name in zip_members(path)):
-        raise UserError(
-            f"{path} is a TorchScript file, which cannot be edited layer by layer.",
-            "Save the network itself with torch.save, or with torch.export.save.",
-        )
     try:
         with warnings.catch_warnings():
             # A damaged pickle may hold texts that pickletools remarks on.
