@@ -1,5 +1,7 @@
 """Every coder gives back what it took, in the bits that it promised, and refuses damage."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -8,12 +10,13 @@ from hypothesis import strategies as st
 
 from featherweight.engine.methods.coding.ans import Ans
 from featherweight.engine.methods.coding.bit_packed import BitPacked
+from featherweight.engine.methods.coding.context import Context
 from featherweight.engine.methods.coding.huffman import Huffman
 from featherweight.engine.methods.coding.sparse_index import SparseIndex
 from featherweight.engine.methods.method import Coded, CodingMethod
 from featherweight.engine.weight_forms import Symbols
 
-CODERS = (BitPacked(), SparseIndex(), SparseIndex(gap_bits=3), Huffman(), Ans())
+CODERS = (BitPacked(), SparseIndex(), SparseIndex(gap_bits=3), Huffman(), Ans(), Context())
 every_coder = pytest.mark.parametrize("coder", CODERS, ids=lambda coder: repr(coder))
 
 # A busy machine makes single examples slow.
@@ -40,7 +43,9 @@ def symbols(draw: st.DrawFn) -> Symbols:
     count = draw(st.one_of(st.integers(0, 12), st.integers(0, 3000)))
     kind = draw(st.sampled_from(["even", "bell", "skewed", "lone"]))
     zeros = draw(st.sampled_from([0.0, 0.5, 0.95, 1.0]))
-    return drawn(draw(st.integers(0, 2**32)), draw(st.integers(1, 16)), count, kind, zeros)
+    made = drawn(draw(st.integers(0, 2**32)), draw(st.integers(1, 16)), count, kind, zeros)
+    rows = draw(st.integers(1, 60))
+    return made if count % rows else replace(made, row=count // rows)
 
 
 def bits_of(coded: Coded) -> tuple[int, int, int]:
@@ -116,7 +121,7 @@ def test_that_float_patterns_of_32_bits_come_back(coder: CodingMethod) -> None:
     assert np.array_equal(again.values, patterns.values)
 
 
-@pytest.mark.parametrize("coder", [Huffman(), Ans()])
+@pytest.mark.parametrize("coder", [Huffman(), Ans(), Context()])
 def test_that_entropy_codes_take_no_symbols_of_more_than_16_bits(coder: CodingMethod) -> None:
     assert coder.symbol_lock(16, zero=False) == ""
     assert "choose a precision" in coder.symbol_lock(32, zero=True)
@@ -159,7 +164,7 @@ def test_that_huffman_stays_within_twenty_bits_for_frequencies_like_fibonacci() 
 
 def test_that_a_code_that_would_not_pay_gives_way_to_packing() -> None:
     every_one = Symbols(np.random.default_rng(2).permutation(4096).astype(np.uint32), 12, None)
-    for coder in (Huffman(), Ans()):
+    for coder in (Huffman(), Ans(), Context()):
         coded = coder.encode(every_one)
         assert (coded.values, coded.tables) == (4096 * 12, 24)
 

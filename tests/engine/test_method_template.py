@@ -36,6 +36,7 @@ METHODS = list(methods())
 NEEDS = {
     "huffman": {"precision": Setting("integer", {"bits": 4})},
     "ans": {"precision": Setting("integer", {"bits": 4})},
+    "context": {"precision": Setting("integer", {"bits": 4})},
     "sparse_index": {"sparsity": Setting("magnitude", {"sparsity": 0.8})},
 }
 

@@ -59,7 +59,8 @@ class BinaryForm(StoredForm):
     def symbols(self) -> Symbols:
         """Return the signs of all terms; 0.0 has no symbol."""
         count = int(np.prod(self.shape, dtype=np.int64))
-        return Symbols(unpacked(self.packed.numpy(), self.terms, count), self.terms, None)
+        values = unpacked(self.packed.numpy(), self.terms, count)
+        return Symbols(values, self.terms, None, self.row)
 
     def parts(self) -> dict[str, Array]:
         """Return the scales."""

@@ -57,7 +57,7 @@ class CodebookForm(StoredForm):
         """Return the indices."""
         count = int(np.prod(self.shape, dtype=np.int64))
         values = unpacked(self.packed.numpy(), self.bits, count)
-        return Symbols(values, self.bits, 0 if self.zero else None)
+        return Symbols(values, self.bits, 0 if self.zero else None, self.row)
 
     def parts(self) -> dict[str, Array]:
         """Return the codebook."""

@@ -65,7 +65,7 @@ class IntegerForm(StoredForm):
         """Return the integers, shifted to start at 0."""
         count = int(np.prod(self.shape, dtype=np.int64))
         values = unpacked(self.packed.numpy(), self.bits, count)
-        return Symbols(values, self.bits, top(self.bits))
+        return Symbols(values, self.bits, top(self.bits), self.row)
 
     def parts(self) -> dict[str, Array]:
         """Return the scales."""
