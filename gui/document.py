@@ -76,6 +76,7 @@ class Document(DocumentSignals):
         opening.task_read.connect(self._on_task_read)
         opening.trust_needed.connect(self.trust_needed)
         opening.failed.connect(self.open_failed)
+        opening.missing.connect(self.network_missing)
         opening.noticed.connect(lambda *said: self._object("data", *said))
         opening.busy_changed.connect(self.busy_changed)
         runs.changed.connect(self.job_changed)
@@ -115,10 +116,7 @@ class Document(DocumentSignals):
         except UserError as error:
             self.noticed.emit(error.message, error.hint, "")
             return
-        if Path(attempt.source.path).exists():
-            self._open(attempt)
-        else:
-            self.network_missing.emit(path, attempt.source.path)
+        self._open(attempt)
 
     def allow(self, needed: TrustNeeded) -> None:
         """Answer `trust_needed`: ask again with these modules trusted, and remember it."""

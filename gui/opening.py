@@ -18,6 +18,7 @@ from featherweight.engine.events import (
     TaskSource,
     TrustNeeded,
 )
+from featherweight.gui import wording
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.project_file import Project, read_project
 from featherweight.gui.trust_memory import TrustMemory
@@ -55,6 +56,7 @@ class Opening(QObject):
     task_read = Signal(object)  # TaskSummary
     trust_needed = Signal(object)  # TrustNeeded
     failed = Signal(object, str, str, str)  # Source, sentence, hint, details
+    missing = Signal(object, str)  # path of a project, where its network lay
     noticed = Signal(str, str, str)  # sentence, hint, details
     busy_changed = Signal()
 
@@ -128,8 +130,11 @@ class Opening(QObject):
     def _fail(self, message: str, hint: str, details: str) -> None:
         attempt = self._attempt if self._network_request else None
         self._end()
+        hint = wording.in_window(hint)
         if attempt is None:
             self.noticed.emit(message, hint, details)
+        elif attempt.path is not None and not Path(attempt.source.path).exists():
+            self.missing.emit(attempt.path, attempt.source.path)
         else:
             self.failed.emit(attempt.source, message, hint, details)
 

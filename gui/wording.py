@@ -53,12 +53,25 @@ KIND_TITLES = {
     "tables": "Coding tables",
     "container": "Container",
 }
+# The engine words its hints for the terminal; the window has fields instead.
+_FIELDS = {
+    "--factory": "the factory",
+    "--input": "the input shape",
+    "--trust": "the file",
+}
 _RATES = frozenset({"top1", "top5", "accuracy", "agreement", "label_agreement"})
 _UNITS = {
     "parameters": "",
     "macs": "MAC",
     "activations": "",
 }
+
+
+def in_window(hint: str) -> str:
+    """Return a hint with the switches of the terminal as the fields of the dialog."""
+    for switch, field in _FIELDS.items():
+        hint = hint.replace(switch, field)
+    return hint
 
 
 def title_of(name: str) -> str:
@@ -152,11 +165,15 @@ def figure(name: str, given: Figure) -> str:
 
 
 def moved(name: str, before: Figure, after: Figure) -> str:
-    """Return how a figure changed: points for a rate of samples, percent for everything else."""
+    """Return how a figure changed: points for a rate of samples, dB for dB, else percent."""
     if name in _RATES:
         scale = 1 if after.unit == "%" else 100
         points = (after.value - before.value) * scale
         return f"{MINUS if points < 0 else '+'}{abs(points):.2f} pt"
+    if after.unit == "dB":
+        # A ratio of logarithms says nothing.
+        gained = after.value - before.value
+        return f"{MINUS if gained < 0 else '+'}{abs(gained):.1f} dB"
     return change(before.value, after.value)
 
 

@@ -59,7 +59,8 @@ class TaskDialog(QDialog):
 
     def offer(self, path: Path) -> None:
         """Fill in a file or folder."""
-        self._data.setText(str(path))
+        # Images and labels of IDX are two files of one folder.
+        self._data.setText(str(path.parent if "ubyte" in path.name else path))
 
     def _build(self) -> None:
         file, folder = QPushButton("File…"), QPushButton("Folder…")
@@ -93,7 +94,7 @@ class TaskDialog(QDialog):
         chooser = QFileDialog(self, "Choose data", "", FILES)
         chooser.setFileMode(mode)
         chooser.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        chooser.fileSelected.connect(self._data.setText)
+        chooser.fileSelected.connect(lambda path: self.offer(Path(path)))
         chooser.open()
 
     def _on_changed(self) -> None:

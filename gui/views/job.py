@@ -21,6 +21,7 @@ from featherweight.gui.widgets.size_bars import SizeBars
 from featherweight.gui.widgets.text import ElidedLabel, label, page
 
 PROGRESS_STEPS = 1000
+SMALL = 0.001
 STATES = {
     "running": "Running",
     "cancelling": "Stopping",
@@ -110,7 +111,9 @@ class JobView(QWidget):
         return column
 
     def _refresh(self) -> None:
-        job = self._document.job
+        job, task = self._document.job, self._document.task
+        agrees = task is not None and not task.classes
+        self.accuracy_card.name("Agreement per step" if agrees else "Accuracy per step")
         self._stack.setCurrentWidget(self.empty if job is None else self.live)
         if job is None:
             return
@@ -159,7 +162,8 @@ class JobView(QWidget):
         loss = series == "loss"
         card = self.loss_card if loss else self.accuracy_card
         (self.loss if loss else self.accuracy).add_point(series, step, value)
-        card.value.setText(f"{value:.3f}" if loss else wording.percent(value))
+        shown = f"{value:.3f}" if value >= SMALL else f"{value:.2e}"
+        card.value.setText(shown if loss else wording.percent(value))
 
     def _show_sizes(self) -> None:
         result = self._result()

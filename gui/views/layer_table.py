@@ -339,8 +339,11 @@ class LayerTableView(QWidget):
             parts += self.model.lock_reasons(layers[0])
         else:
             parts.insert(0, f"{len(layers)} layers{' selected' if document.selection else ''}")
-            if not document.selection and document.network.uncounted:
-                parts.append(f"not counted: {', '.join(document.network.uncounted)}")
+            network = document.network
+            if not document.selection and network.uncounted:
+                parts.append(f"not counted: {', '.join(network.uncounted)}")
+            if not document.selection:
+                parts += [*network.notes, *filter(None, (network.graph_lock,))]
         if self.tree.coupled:
             parts.append(f"{len(self.tree.coupled)} more lose channels together with the selection")
         return "  ·  ".join(parts)

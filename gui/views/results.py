@@ -71,6 +71,7 @@ class ResultsView(QWidget):
         self.list.setObjectName("results_list")
         self.list.setAccessibleName("Results")
         self.list.setFixedWidth(208)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.currentItemChanged.connect(lambda: self._show_result())
         self.export_button = QPushButton("Export…")
         self.export_button.setObjectName("result_export_button")
@@ -147,6 +148,7 @@ class ResultsView(QWidget):
             self.list.clear()
             for result in results:
                 item = QListWidgetItem(f"{result.name}\n{_headline(result)}")
+                item.setToolTip(item.text())
                 item.setData(IDENTITY, result.identity)
                 self.list.addItem(item)
             self.list.setCurrentRow(len(results) - 1 if grown else min(kept, len(results) - 1))
@@ -201,7 +203,7 @@ def _rates(result: Result) -> str:
     parts = []
     for sign, name, what in (
         ("α", "parameters", "parameters"),
-        ("α", "bytes", "stored bytes"),
+        ("α", "bytes", "file size"),
         ("δ", "latency", "latency"),
     ):
         before, after = (m.figures.get(name) for m in (result.before, result.after))

@@ -11,11 +11,12 @@ class ChartCard(QWidget):
     def __init__(self, title: str, chart: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.chart = chart
+        self.title = label("", "muted")
         self.value = label("", "figure")
-        self.value.setAccessibleName(title)
+        self.name(title)
         top = QHBoxLayout()
         top.setSpacing(8)
-        top.addWidget(label(title, "muted"))
+        top.addWidget(self.title)
         top.addStretch(1)
         top.addWidget(self.value)
         layout = QVBoxLayout(self)
@@ -23,3 +24,8 @@ class ChartCard(QWidget):
         layout.setSpacing(4)
         layout.addLayout(top)
         layout.addWidget(chart, 1)
+
+    def name(self, title: str) -> None:
+        """Give another title."""
+        self.title.setText(title)
+        self.value.setAccessibleName(title)

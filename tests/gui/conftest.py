@@ -41,6 +41,8 @@ while (body := read_frame(sys.stdin.buffer)) is not None:
     match asked:
         case OpenNetwork(source=Source(path="fatal")):
             os.abort()
+        case OpenNetwork(source=Source(path=path)) if path.startswith("/elsewhere"):
+            say(Failed(id=asked.id, message="It cannot be read.", hint="Try --input 1x8."))
         case OpenNetwork(source=source):
             say(Opened(id=asked.id, network=summary(source.path)))
         case SetTask(task=task):

@@ -254,6 +254,8 @@ def test_that_data_dropped_on_an_open_network_is_offered_as_its_task(
     assert isinstance(dialog, TaskDialog)
     assert dialog.task.data == str(path)
     assert dialog.task.kind == "classification"
+    dialog.offer(tmp_path / "t10k-images-idx3-ubyte")
+    assert dialog.task.data == str(tmp_path)
     dialog.reject()
 
 

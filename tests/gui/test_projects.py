@@ -40,7 +40,7 @@ def test_that_a_lost_network_is_found_by_the_person(
     path = saved_project(tmp_path, Path("/elsewhere/net.onnx"))
     window._client.start()
     window.open_path(path)
-    assert "is not where it was: /elsewhere/net.onnx" in window.notices.text
+    qtbot.waitUntil(lambda: "not where it was: /elsewhere/net.onnx" in window.notices.text)
     (tmp_path / "other.onnx").touch()
     action = window.notices.findChild(QPushButton, "notice_action")
     assert isinstance(action, QPushButton)
@@ -52,6 +52,15 @@ def test_that_a_lost_network_is_found_by_the_person(
     qtbot.waitUntil(lambda: window.document.network is not None)
     assert window.document.source == Source(path=str(tmp_path / "other.onnx"))
     assert window.document.path == path
+
+
+def test_that_a_hint_names_fields_of_the_window_and_no_switches(
+    window: MainWindow, qtbot: QtBot
+) -> None:
+    window._client.start()
+    window.open_path(Path("/elsewhere/net.onnx"))
+    qtbot.waitUntil(lambda: window.notices.text != "")
+    assert window.notices.text == "It cannot be read. Try the input shape 1x8."
 
 
 def test_that_choices_of_layers_which_are_gone_are_named_and_stay_on_disk(

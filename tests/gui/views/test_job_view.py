@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from pytestqt.qtbot import QtBot
 
@@ -158,3 +159,16 @@ def test_that_an_export_leaves_the_charts_and_the_size_of_the_run(
     assert view.title.text() == "Done: net.onnx"
     assert view.sizes.after.text() == "After  500 B"
     assert view.sizes.badge.basis == "measured"
+
+
+def test_that_a_small_loss_is_no_zero_and_no_labels_are_no_accuracy(
+    view: JobView, ready: Document
+) -> None:
+    request = start(ready)
+    ready.receive(Point(id=request, series="loss", step=1, value=0.0000613))
+    assert view.loss_card.value.text() == "6.13e-05"
+    assert view.accuracy_card.title.text() == "Accuracy per step"
+    assert ready.task is not None
+    ready.task = msgspec.structs.replace(ready.task, classes=0)
+    ready.task_changed.emit()
+    assert view.accuracy_card.title.text() == "Agreement per step"

@@ -89,10 +89,23 @@ def test_that_the_list_tells_size_and_accuracy_at_a_glance(view: ResultsView) ->
     assert item == "Four bits\n\u221275 % size, \u22121.25 pt top-1"
 
 
+def test_that_decibels_are_subtracted_and_not_divided(view: ResultsView) -> None:
+    old, new = Figure(144.5, "dB", "measured"), Figure(51.5, "dB", "measured")
+    view.figures.show_comparison({"snr": old}, {"snr": new}, {})
+    assert text(view, "figure_snr_3") == "\u221293.0 dB"
+
+
+def test_that_a_long_name_of_a_result_is_told_by_its_tooltip(
+    view: ResultsView, opened: Document, result: Result
+) -> None:
+    opened.results = (result, msgspec.structs.replace(result, identity="b", name="Long " * 20))
+    opened.results_changed.emit()
+    assert not view.list.horizontalScrollBar().isVisible()
+    assert view.list.item(1).toolTip().startswith("Long Long")
+
+
 def test_that_rates_carry_the_weaker_basis_of_both_figures(view: ResultsView) -> None:
-    assert (
-        view.rates.text() == "α 4.00× of stored bytes (measured)  ·  δ 2.00× of latency (simulated)"
-    )
+    assert view.rates.text() == "α 4.00× of file size (measured)  ·  δ 2.00× of latency (simulated)"
 
 
 def test_that_the_ledger_accounts_for_every_stored_byte(view: ResultsView) -> None:
