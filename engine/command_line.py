@@ -1,7 +1,9 @@
 """The same Session without a window: inspect, compress, export, demo, methods and engine."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from featherweight.engine.events import Dtype, ExportFormat, Source, TaskSource
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.recipe import read_recipe
 from featherweight.engine.terminal import Terminal
+from featherweight.engine.writing.files import check_target, make_folder, write_file
 from featherweight.resources.demo.sources import demo_recipe, demo_source, demo_task
 
 MENDABLE = 2
@@ -33,14 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked = parser.parse_args(arguments)
     terminal = Terminal(json=getattr(asked, "json", False))
+    run: Callable[[argparse.Namespace, Terminal], None] = asked.run
     try:
-        run: Callable[[argparse.Namespace, Terminal], None] = asked.run
-        run(asked, terminal)
+        # What a factory prints is no result of ours.
+        with redirect_stdout(sys.stderr):
+            run(asked, terminal)
     except UserError as error:
         terminal.error(str(error))
         return MENDABLE
-    except CancelledError:
-        terminal.error("Stopped. The same command goes on from the last checkpoint.")
+    except (CancelledError, KeyboardInterrupt):
+        hint = " The same command goes on from the last checkpoint." if run in RESUMABLE else ""
+        terminal.error(f"Stopped.{hint}")
         return INTERRUPTED
     return 0
 
@@ -167,14 +173,17 @@ def _inspect(asked: argparse.Namespace, terminal: Terminal) -> None:
 
 def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:
     recipe = read_recipe(asked.recipe)
+    make_folder(asked.output.parent)
+    check_target(asked.output, (asked.network, str(asked.recipe), asked.data))
     session, _ = _opened(asked)
     work = asked.work or asked.output.with_suffix(".work")
     with terminal.job() as job:
         result = session.compress(recipe, asked.output.stem, str(work), job)
     written = work / result.archive
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    written.replace(asked.output)
-    if not any(work.iterdir()):
+    # It may lie on another disk, from where nothing can be moved.
+    write_file(asked.output, written.read_bytes())
+    written.unlink()
+    with suppress(OSError):
         work.rmdir()
     terminal.result(result, str(asked.output))
 
@@ -225,3 +234,6 @@ def _methods(asked: argparse.Namespace, terminal: Terminal) -> None:
 
 def _engine(_: argparse.Namespace, __: Terminal) -> None:
     worker.main()
+
+
+RESUMABLE = (_compress, _demo)

@@ -1,5 +1,6 @@
 """What the command line shows: tables, progress bars, or JSON for machines."""
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from featherweight.engine import events
-from featherweight.engine.errors import CancelledError
 from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.jobs import Job
 from featherweight.engine.layer import NetworkSummary
@@ -28,20 +28,24 @@ class Terminal:
 
     def __init__(self, json: bool) -> None:
         self._json = json
-        self._out = Console(highlight=False)
-        self._aside = Console(stderr=True, highlight=False)
+        # As it is now: later, what user code prints is led elsewhere.
+        self._out = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+        self._aside = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
     def error(self, sentence: str) -> None:
         """Say what went wrong."""
-        self._aside.print(f"featherweight: {sentence}", soft_wrap=True, markup=False)
+        self._aside.print(f"featherweight: {sentence}", soft_wrap=True)
 
     def note(self, sentence: str) -> None:
         """Say something beside the result."""
-        self._aside.print(sentence, soft_wrap=True, markup=False)
+        self._aside.print(sentence, soft_wrap=True)
 
     @contextmanager
     def job(self) -> Iterator[Job]:
-        """Give a job whose progress is a bar; the first Ctrl-C cancels it at its next check."""
+        """Give a job whose progress is a bar; the first Ctrl-C cancels it at its next check.
+
+        The second one stops it at once, without a checkpoint.
+        """
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._aside, disable=self._json) as bar:
             task = bar.add_task("Starting", total=None)
@@ -53,10 +57,16 @@ class Terminal:
                     bar.update(task, completed=event.step, description=event.stage)
 
             job = Job(show)
+
+            def stop(*_: object) -> None:
+                job.cancel()
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+            before = signal.signal(signal.SIGINT, stop)
             try:
                 yield job
-            except KeyboardInterrupt:
-                raise CancelledError from None
+            finally:
+                signal.signal(signal.SIGINT, before)
 
     def network(self, summary: NetworkSummary) -> None:
         """Show a network's layers."""
@@ -81,9 +91,9 @@ class Terminal:
         self._out.print(f"{len(summary.layers)} layers, {counts}, file {size}")
         for sentence in (*summary.notes, summary.graph_lock):
             if sentence:
-                self._out.print(sentence, markup=False)
+                self._out.print(sentence)
         for operation in summary.uncounted:
-            self._out.print(f"Not counted: {operation}", markup=False)
+            self._out.print(f"Not counted: {operation}")
         return None
 
     def result(self, result: Result, path: str) -> None:
@@ -97,7 +107,7 @@ class Terminal:
             f"Predicted {scaled(predicted.parameters)} parameters, {scaled(predicted.macs)} MACs, "
             f"{scaled(predicted.bits / 8, BYTE_UNITS, 1000)} without the container"
         )
-        self._out.print(f"Written: {path}", markup=False, soft_wrap=True)
+        self._out.print(f"Written: {path}", soft_wrap=True)
         return None
 
     def export(self, export: Export) -> None:
@@ -112,8 +122,8 @@ class Terminal:
             table.add_row(name.replace("_", " "), figure_text(name, figure), figure.basis)
         self._out.print(table)
         for sentence in export.notes:
-            self._out.print(sentence, markup=False)
-        self._out.print(f"Written: {export.path}", markup=False, soft_wrap=True)
+            self._out.print(sentence)
+        self._out.print(f"Written: {export.path}", soft_wrap=True)
         return None
 
     def methods(self, found: tuple[MethodDescription, ...]) -> None:
@@ -133,7 +143,7 @@ class Terminal:
         if self._json:
             return self._machine(method)
         self._out.print(f"{method.title} ({method.slot}: {method.name})")
-        self._out.print(method.advice, markup=False)
+        self._out.print(method.advice)
         table = Table(box=box.SIMPLE)
         for title in ("option", "default", "allowed", "meaning"):
             table.add_column(title)
@@ -167,7 +177,7 @@ class Terminal:
         self._out.print(table)
 
     def _machine(self, value: object) -> None:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+        self._out.file.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
 
 
 def scaled(value: float, units: tuple[str, ...] = COUNT_UNITS, step: int = 1000) -> str:

@@ -1,16 +1,21 @@
 """The command line, run as a person runs it: in a process of its own."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from featherweight.engine.errors import CancelledError
 from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.jobs import Job
 from featherweight.engine.recipe import read_recipe
 from featherweight.engine.session import Session
+from featherweight.engine.terminal import Terminal
 
 
 def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -82,3 +87,49 @@ def test_that_what_a_person_can_mend_ends_in_one_sentence_and_status_2(
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_that_what_a_factory_prints_does_not_disturb_the_json(tmp_path: Path) -> None:
+    factory, weights = tmp_path / "noisy_factory.py", tmp_path / "weights.pt"
+    factory.write_text(
+        "import torch\ndef build():\n    print('hello'); return torch.nn.Linear(3, 2)\n"
+    )
+    torch.save(torch.nn.Linear(3, 2).state_dict(), weights)
+    options = ("--factory", f"{factory}:build", "--trust", factory, "--input", "1x3")
+    done = run("inspect", "--json", weights, *options)
+    assert json.loads(done.stdout)["parameters"] == 8
+    assert "hello" in done.stderr
+
+
+def test_that_compressing_onto_the_network_is_refused_and_loses_nothing(
+    small_files: Path, tmp_path: Path
+) -> None:
+    network = tmp_path / "mine.fwz"
+    shutil.copy(small_files / "bars.fwz", network)
+    recipe = small_files / "recipe.yaml"
+    done = run("compress", network, "--recipe", recipe, "--output", network, status=2)
+    assert "mine.fwz is read here" in done.stderr
+    assert network.read_bytes() == (small_files / "bars.fwz").read_bytes()
+
+
+def test_that_the_first_interrupt_cancels_a_job_and_the_second_stops_it() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Terminal(json=True).job() as job:
+        job.check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(CancelledError):
+            job.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_that_a_path_is_shown_as_it_is_whatever_it_means_to_the_table(
+    small_files: Path, tmp_path: Path
+) -> None:
+    network = tmp_path / "[red]a:cat:.fwz"
+    shutil.copy(small_files / "bars.fwz", network)
+    done = run("export", network, tmp_path / "[b]:dog:.fwz")
+    assert "[b]:dog:.fwz" in done.stdout
+    shown = run("inspect", network).stdout
+    assert "[red]a:cat:.fwz" in shown.replace("\n", "").replace(" ", "")
