@@ -25,8 +25,8 @@ class Separable(FactorMethod, frozen=True, kw_only=True):
     title: ClassVar[str] = "Low rank (separable)"
     label: ClassVar[str] = "Separable {}"
     advice: ClassVar[str] = (
-        "Splits a convolution into one along the height and one along the width. Nearest at large "
-        "kernels; on 3×3 Tucker usually saves more."
+        "Splits a convolution into one along the height and one along the width. About as near as "
+        "Tucker at the same size; needs recovery when it keeps less than about half."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "keep"
