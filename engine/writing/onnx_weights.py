@@ -165,7 +165,8 @@ def set_nodes(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
 def _container(form: StoredForm, opset: int) -> int:
     """Return in how many bits of a file with these operators the numbers of a form are held."""
     if isinstance(form, HashedForm):
-        return 1 if opset >= OPSETS[1] else 8
+        # The nodes of the hash take 2 KiB, so they must save more.
+        return 1 if opset >= OPSETS[1] and math.prod(form.shape) >= WORTH_BITS else 8
     if not isinstance(form, IntegerForm | CodebookForm | BinaryForm):
         return 8
     fewest = 1 if isinstance(form, BinaryForm) else form.bits

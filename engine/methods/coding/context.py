@@ -6,6 +6,7 @@ neighbours as far as they are known. Not one symbol after another but one lattic
 coded, so that everything works on whole arrays; each lattice knows all that came before.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol
 
 import constriction
@@ -155,8 +156,8 @@ class _Writer:
     def values(self, place: Place, flags: Numbers, groups: Numbers, chances: Numbers) -> Numbers:
         found: Numbers = self.places[place][flags]
         found -= found > self.usual
-        for group in np.unique(groups) if chances.shape[1] > 1 else ():
-            self.coder.encode(found[groups == group], _categorical(chances[group]))
+        for inside, model in _by_group(groups, chances):
+            self.coder.encode(found[inside], model)
         return found
 
 
@@ -171,9 +172,8 @@ class _Reader:
 
     def values(self, place: Place, flags: Numbers, groups: Numbers, chances: Numbers) -> Numbers:
         found = np.zeros(groups.size, np.int32)
-        for group in np.unique(groups) if chances.shape[1] > 1 else ():
-            inside = np.flatnonzero(groups == group)
-            found[inside] = self._decoded(_categorical(chances[group]), inside.size)
+        for inside, model in _by_group(groups, chances):
+            found[inside] = self._decoded(model, inside.size)
         self.places[place][flags] = found + (found >= self.usual)
         return found
 
@@ -229,7 +229,7 @@ class _Model:
         ratios = [(sums[2] / mean + PRIOR_PLACES) / (sums[1] + PRIOR_PLACES) for sums in self.sums]
         down, right = np.nonzero(flags)
         expected = ratios[0][place[0]][down] * ratios[1][place[1]][right]
-        return np.asarray(np.searchsorted(SIZE_BOUNDS, expected))
+        return np.asarray(np.searchsorted(SIZE_BOUNDS, expected), np.uint8)
 
     def value_chances(self) -> Numbers:
         """Return for every such context the chances of the symbols that are not usual."""
@@ -256,7 +256,7 @@ class _Model:
         for axis, sums in enumerate(self.sums):
             sums[2][place[axis]] += sizes.sum(1 - axis)
         self.counts += np.bincount(
-            groups * self.counts.shape[1] + values, minlength=self.counts.size
+            groups.astype(np.int32) * self.counts.shape[1] + values, minlength=self.counts.size
         ).reshape(self.counts.shape)
 
 
@@ -272,5 +272,9 @@ def _sizes(size: int, usual: int) -> Numbers:
     return 1 + np.abs(2 * np.arange(size - 1) - (size - 2)) // 2
 
 
-def _categorical(chances: Numbers) -> Any:
-    return constriction.stream.model.Categorical(chances, perfect=False)
+def _by_group(groups: Numbers, chances: Numbers) -> Iterator[tuple[Numbers, Any]]:
+    """Give the members of every group with their common model, unless it leaves no choice."""
+    for group, shared in enumerate(chances if chances.shape[1] > 1 else ()):
+        inside = np.flatnonzero(groups == group)
+        if inside.size:
+            yield inside, constriction.stream.model.Categorical(shared, perfect=False)

@@ -124,7 +124,7 @@ class Binary(PrecisionMethod, frozen=True, kw_only=True):
     label: ClassVar[str] = "Binary {}"
     advice: ClassVar[str] = (
         "1 bit per weight, or as many as it has terms. Needs retraining to be worth anything: "
-        "without it most networks fail; keep the first and the last layer finer. The network runs "
+        "without it accuracy falls far; keep the first and the last layer finer. The network runs "
         "as fast as before."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"

@@ -70,7 +70,7 @@ class Ternary(PrecisionMethod, frozen=True, kw_only=True):
     label: ClassVar[str] = "Ternary"
     advice: ClassVar[str] = (
         "2 bits per weight, about 1.5 with entropy coding. Needs retraining to be worth anything: "
-        "without it most networks fail. The network runs as fast as before."
+        "without it accuracy falls far. The network runs as fast as before."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = ""
