@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QByteArray, Qt
 from PySide6.QtGui import QAction, QKeySequence, QShowEvent
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QTabWidget, QWidget
 
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
@@ -39,7 +39,7 @@ class Workbench(QMainWindow):
         self.setCentralWidget(self._build_pages())
         self._docks = [
             self._dock("choices", "&Choices", ChoicesView(document)),
-            self._dock("details", "&Details", DetailsView(document)),
+            self._dock("details", "D&etails", DetailsView(document)),
             self._dock("recovery", "Reco&very", RecoveryView(document)),
             self._dock("job", "&Job", JobView(document)),
             self._dock("results", "&Results", self.results),
@@ -102,6 +102,9 @@ class Workbench(QMainWindow):
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         super().showEvent(event)
+        for bar in self.findChildren(QTabBar):
+            if not bar.accessibleName():
+                bar.setAccessibleName("Panels")
         if self._fresh:
             self._fresh = False
             right, bottom = self._docks[0], self._docks[3]

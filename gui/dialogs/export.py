@@ -136,7 +136,7 @@ class ExportDialog(QDialog):
         return question
 
     def _build_summary(self) -> QWidget:
-        self.summary = Panel()
+        self.summary = Panel("What was checked of the file")
         self.summary.setObjectName("export_summary")
         self.where = ElidedLabel()
         self.where.setProperty("role", "section")

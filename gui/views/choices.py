@@ -37,7 +37,7 @@ class ChoicesView(QWidget):
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._document = document
-        self.panel = Panel()
+        self.panel = Panel("Choices of the selected layers")
         self.panel.setObjectName("choices_panel")
         self.editors: dict[Slot, SlotEditor] = {slot: SlotEditor(slot) for slot in SLOTS}
         layout = QVBoxLayout(self)
@@ -122,7 +122,14 @@ class ChoicesView(QWidget):
             editor.setVisible(bool(selection))
             if selection:
                 self._show_slot(slot, editor)
+        self._order()
         self._show_prediction()
+
+    def _order(self) -> None:
+        """Put the options of a method, which are made late, behind its list for the keyboard."""
+        last: QWidget | None = None
+        for editor in self.editors.values():
+            last = editor.follow(last)
 
     def _show_slot(self, slot: Slot, editor: SlotEditor) -> None:
         document = self._document

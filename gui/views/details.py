@@ -34,7 +34,7 @@ class DetailsView(QWidget):
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._document = document
-        self.panel = Panel()
+        self.panel = Panel("Details of the selected layer")
         self.panel.setObjectName("details_panel")
         self.empty = EmptyState(
             "layers", "No layer selected", "Select a layer in the table to see what is in it."

@@ -25,7 +25,7 @@ class RecoveryView(QWidget):
         self.form = OptionForm("option_recovery")
         self.form.show_options(describe(FineTuning))
         self.hint = label("", "muted", wrap=True)
-        panel = Panel()
+        panel = Panel("Recovery")
         panel.setObjectName("recovery_panel")
         for piece in (self.switch, self.form, self.hint):
             panel.add(piece)

@@ -115,7 +115,7 @@ class ResultsView(QWidget):
         self._halves.setSpacing(32)
         self._halves.addLayout(left)
         self._halves.addLayout(right, 1)
-        panel = Panel()
+        panel = Panel("Figures of the result")
         panel.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         panel.add(self._halves)
         return panel

@@ -74,6 +74,13 @@ class OptionControl(QWidget):
             layout.addWidget(control)
         self.setFocusProxy(control)
 
+    @property
+    def stops(self) -> list[QWidget]:
+        """What the keyboard stops at, in order."""
+        if self._number is not None:
+            return [self._number.slider, self._number.box]
+        return [piece for piece in (self._words, self._switch) if piece is not None]
+
     def _on_number_changed(self, value: float) -> None:
         self.changed.emit(round(value) if self.option.kind == "integer" else value)
 
@@ -118,6 +125,14 @@ class OptionForm(QWidget):
             self._grid.addWidget(title, row, 0)
             self._grid.addWidget(control, row, 1)
             self._controls[option.name] = control
+
+    def follow(self, before: QWidget) -> QWidget:
+        """Let the keyboard come to the controls after another widget; return the last of them."""
+        for control in self._controls.values():
+            for stop in control.stops:
+                self.setTabOrder(before, stop)
+                before = stop
+        return before
 
     def show_values(self, values: Mapping[str, Sequence[Scalar]]) -> None:
         """Show the values of each option by name, over all layers that are edited."""

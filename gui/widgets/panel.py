@@ -9,8 +9,10 @@ from featherweight.gui.widgets.text import label, page, rule
 class Panel(QScrollArea):
     """Sections below each other; it scrolls where there is not enough height."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, said: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        # It takes the keyboard to scroll, and must say what it is.
+        self.setAccessibleName(said)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

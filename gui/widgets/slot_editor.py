@@ -108,5 +108,11 @@ class SlotEditor(QWidget):
         self.note.setText(note)
         self.note.setVisible(bool(note))
 
+    def follow(self, before: QWidget | None) -> QWidget:
+        """Let the keyboard come here after another widget; return where it leaves."""
+        if before is not None:
+            self.setTabOrder(before, self.methods)
+        return self.form.follow(self.methods)
+
     def _on_activated(self, place: int) -> None:
         self.method_chosen.emit(self.methods.itemData(place))

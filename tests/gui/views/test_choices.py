@@ -219,6 +219,25 @@ def test_that_every_control_has_an_accessible_name(
                 assert control.accessibleName(), control.objectName()
 
 
+def test_that_the_keyboard_goes_from_a_method_through_its_options_to_the_next_slot(
+    qtbot: QtBot, view: ChoicesView, opened: Document
+) -> None:
+    opened.select(("stem",))
+    opened.set_choice(("stem",), "structure", Setting("channel_pruning"))
+    opened.set_choice(("stem",), "precision", Setting("integer"))
+    combo(view, "slot_structure_method").setFocus()
+    passed = []
+    for _ in range(7):
+        focused = view.focusWidget()
+        passed.append(focused.objectName())
+        qtbot.keyClick(focused, Qt.Key.Key_Tab)
+    assert passed == [
+        *("slot_structure_method", "option_structure_ratio_slider", "option_structure_ratio"),
+        *("slot_sparsity_method", "slot_precision_method"),
+        *("option_precision_bits", "option_precision_per_channel"),
+    ]
+
+
 def test_that_recovery_is_switched_on_changed_and_undone(qtbot: QtBot, opened: Document) -> None:
     view = RecoveryView(opened)
     qtbot.addWidget(view)
