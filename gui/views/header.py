@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -21,7 +21,8 @@ from featherweight.gui.document import Document
 from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.text import ElidedLabel, label
 
-SHORTEST_TASK = 180
+SHORTEST_TASK = 130
+NARROWEST, ROOMY = 940, 1200
 LINK_PADDING = 4
 COSTS = ("parameters", "macs", "bits")
 
@@ -50,6 +51,10 @@ class FigureCell(QWidget):
         layout.setSpacing(1)
         layout.addLayout(above)
         layout.addLayout(below)
+
+    def show_change(self, wanted: bool) -> None:
+        """Show or leave out by how much the figure changes."""
+        self._moved.setVisible(wanted)
 
     def show_figure(self, before: str, after: str, moved: str) -> None:
         """Show the numbers; one alone where they are the same."""
@@ -112,6 +117,14 @@ class Header(QFrame):
         buttons.addWidget(_button(actions["export"], "export_button", ""))
         buttons.addWidget(_button(actions["compress"], "compress_button", "primary"))
         layout.addLayout(buttons)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(NARROWEST, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        for cell in self._cells.values():
+            cell.show_change(self.width() >= ROOMY)
+        super().resizeEvent(event)
 
     def _on_changed(self) -> None:
         document = self._document

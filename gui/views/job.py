@@ -139,7 +139,8 @@ class JobView(QWidget):
                 parts.append(f"{wording.duration(job.left)} left")
             return ", ".join(parts)
         if job.resumable and job.steps:
-            return f"Stopped at step {job.step} of {job.steps}; it can go on from there."
+            kept = "there" if job.state == "cancelled" else "its last checkpoint"
+            return f"Stopped at step {job.step} of {job.steps}; it can go on from {kept}."
         return {"done": "Finished.", "failed": "See the message above for the reason."}.get(
             job.state, "It can go on from its last checkpoint."
         )

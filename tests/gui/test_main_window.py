@@ -26,9 +26,10 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import Opened, Source, TrustNeeded
+from featherweight.engine.events import Opened, Predicted, Source, TrustNeeded
 from featherweight.engine.layer import Layer, NetworkSummary
 from featherweight.engine.recipe import Setting
+from featherweight.engine.results import Cost, Prediction
 from featherweight.gui import theme
 from featherweight.gui.crash_report import CrashReport
 from featherweight.gui.dialogs.open_network import OpenNetworkDialog
@@ -171,6 +172,23 @@ def test_that_opening_a_network_shows_its_name_and_no_figure_that_is_not_known(
     assert name.text() == "net.pt"
     assert bits.text() == "–"
     assert workbench.header.isVisible()
+
+
+def test_that_the_window_fits_a_small_screen_and_keeps_its_figures(
+    workbench: MainWindow, qtbot: QtBot
+) -> None:
+    before = Cost(parameters=155_000, macs=10_200_000, bits=5_000_000)
+    after = Cost(parameters=94_900, macs=5_890_000, bits=1_136_000)
+    prediction = Prediction(layers={}, before=before, after=after, exact=True)
+    workbench.document.receive(Predicted(prediction=prediction))
+    workbench.resize(1000, 640)
+    qtbot.waitUntil(lambda: workbench.header.width() == 1000)
+    for name in ("parameters", "macs", "bits"):
+        figure = workbench.findChild(QLabel, f"header_{name}")
+        assert isinstance(figure, QLabel)
+        assert figure.width() >= figure.sizeHint().width()
+    compress = button(workbench, "compress_button")
+    assert compress.mapTo(workbench, compress.rect().bottomRight()).x() < 1000
 
 
 def test_that_compress_says_what_is_missing_until_something_is_chosen(
