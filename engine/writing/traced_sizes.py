@@ -11,7 +11,11 @@ METHODS = {
     "aten.reshape.default": "reshape",
     "aten.expand.default": "expand",
 }
-FILLED = {"aten.zeros.default": torch.zeros, "aten.ones.default": torch.ones}
+FILLED = {
+    "aten.zeros.default": torch.zeros,
+    "aten.ones.default": torch.ones,
+    "aten.full.default": torch.full,
+}
 
 
 def follow_sizes(module: fx.GraphModule) -> None:

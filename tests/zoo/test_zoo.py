@@ -143,6 +143,9 @@ def assert_as_good(entry: Opened, network: Network) -> None:
     pruned = zoo_checks.pruned_of(network, removal)
     zoo_checks.assert_removed(network, pruned, removal, inputs)
     zoo_checks.assert_trains(pruned, inputs)
+    path = entry.files.folder / "pruned.onnx"
+    zoo_checks.write_traced(pruned.module, zoo_checks.paired(inputs), path)
+    zoo_checks.assert_same(zoo_checks.run_onnx(path, inputs), pruned.outputs(*inputs))
 
 
 @pytest.mark.parametrize(
