@@ -1,5 +1,8 @@
 """What can go wrong in a way that a person can mend, and the two ways a job ends early."""
 
+# What code that is not ours may raise while it runs for us: anything at all.
+USER_CODE_ERRORS = (Exception, SystemExit)
+
 
 class UserError(Exception):
     """Something the person can mend: one sentence that says what and where, and one that says how.

@@ -10,23 +10,10 @@ import torch
 from torch import Tensor
 
 from featherweight.engine.datasets.samples import Dataset, Indices, Inputs
-from featherweight.engine.errors import TrustNeededError, UserError
+from featherweight.engine.errors import USER_CODE_ERRORS, TrustNeededError, UserError
 
 NAMES = ("recovery", "measure")
 # What other people's code may end with; what is not here is no fault of a data set.
-FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
 MEND = "The template shows what the file has to give."
 
 
@@ -99,7 +86,7 @@ def run(call: Callable[[], Any], where: str) -> Any:
     """Call into the user's code. Raises UserError with what went wrong and `where`."""
     try:
         return call()
-    except FAULTS as error:
+    except USER_CODE_ERRORS as error:
         raise UserError(f"{where} failed: {type(error).__name__}: {error}.", MEND) from error
 
 

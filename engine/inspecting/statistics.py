@@ -1,6 +1,7 @@
 """How the weights of one layer are spread."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +34,8 @@ def details(network: Network, name: str) -> LayerDetails:
             spectrum=(),
         )
     values = weight.detach().float().reshape(-1)
-    matrix = as_matrix(layer, weight) if weight.ndim >= 2 else None
+    sound = weight.ndim >= 2 and bool(values.isfinite().all())
+    matrix = as_matrix(layer, weight) if sound else None
     return LayerDetails(
         name=name,
         mean=float(values.mean()),
@@ -66,6 +68,16 @@ def as_matrix(layer: nn.Module, weight: Tensor) -> Tensor:
 
 
 def histogram(values: Tensor, bins: int = BINS) -> Histogram:
-    """Count values (one dimension, float32) in bins of equal width from smallest to largest."""
-    counts, edges = np.histogram(values.numpy(), bins=bins)
+    """Count finite values (one dimension, float32) in bins of equal width over their range."""
+    finite = values[values.isfinite()].double().numpy()
+    counts, edges = np.histogram(finite, bins=bins, range=_range(finite))
     return Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
+
+
+def _range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the bounds of a histogram, wide enough that bins differ in float64."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if high - low > 1e-12 * max(abs(low), abs(high)):
+        return low, high
+    margin = 0.5 * max(abs(low), 1e-30) if low else 0.5
+    return low - margin, high + margin

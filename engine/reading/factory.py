@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import USER_CODE_ERRORS, UserError
 from featherweight.engine.events import Source
-from featherweight.engine.reading.trust import CODE_ERRORS, import_trusted
+from featherweight.engine.reading.trust import import_trusted
 
 SHOWN = 3
 LONGEST_NAME = 80
@@ -38,7 +38,7 @@ def built_network(source: Source, tensors: int) -> nn.Module:
         raise UserError(f"{module_name} has no function {name}.", "Check the name of the factory.")
     try:
         network = factory()
-    except CODE_ERRORS as error:
+    except USER_CODE_ERRORS as error:
         raise UserError(
             f"The factory {source.factory} failed: {type(error).__name__}: {error}.",
             "It has to build the network when it is called without arguments.",

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import USER_CODE_ERRORS, UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import Network
 from featherweight.engine.reading.opening import opened
-from featherweight.engine.reading.trust import CODE_ERRORS, import_trusted
+from featherweight.engine.reading.trust import import_trusted
 
 NAME = re.compile(r"([A-Za-z_]\w+(?:\.\w+)*):([A-Za-z_][\w.]*)", re.ASCII)
 # Functions of libraries that make a network by its name.
@@ -48,7 +48,7 @@ def _built(module: Any, name: str, path: str) -> nn.Module:
         )
     try:
         network = function() if function else maker(name) if maker else None
-    except CODE_ERRORS as error:
+    except USER_CODE_ERRORS as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
             f"{path} cannot be built: {reason[:200]}.", "Check the name of the network."

@@ -7,24 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from featherweight.engine.errors import TrustNeededError, UserError
+from featherweight.engine.errors import USER_CODE_ERRORS, TrustNeededError, UserError
 
 OURS = "featherweight.resources"
-
-# What running somebody else's code may raise and a person can be told in a sentence.
-CODE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
 
 
 def is_trusted(module: str, trust: tuple[str, ...]) -> bool:
@@ -54,7 +39,7 @@ def import_trusted(module: str, trust: tuple[str, ...], path: str) -> ModuleType
     file = _file_of(module, trust)
     try:
         return _imported_file(file) if file else importlib.import_module(module)
-    except CODE_ERRORS as error:
+    except USER_CODE_ERRORS as error:
         raise UserError(
             f"{path} needs {module}, which cannot be imported: {_reason(error)}.",
             "Name the file that defines it, like --trust path/to/networks.py, or start "

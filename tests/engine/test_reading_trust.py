@@ -364,3 +364,15 @@ def save_onnx(path: Path, weight: TensorProto) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     path.write_bytes(model.SerializeToString())
     assert onnx.load_model(path, load_external_data=False).graph.node
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit(3)", "raise type('Own', (Exception,), {})"])
+def test_that_a_factory_that_gives_up_in_its_own_way_ends_in_a_sentence(
+    line: str, tmp_path: Path
+) -> None:
+    factory, weights = tmp_path / "gives_up.py", tmp_path / "weights.pt"
+    factory.write_text(f"def build():\n    {line}\n")
+    torch.save(nn.Linear(3, 2).state_dict(), weights)
+    source = Source(path=str(weights), factory=f"{factory}:build", trust=(str(factory),))
+    with pytest.raises(UserError, match=r"gives_up\.py:build failed"):
+        read_network(source)

@@ -139,3 +139,14 @@ def test_that_a_weight_in_another_form_is_described_as_it_decodes() -> None:
     network = capture(nn.Sequential(layer), (torch.zeros(2, 6),))
     network.replace("0", compact)
     assert details(network, "0") == described(layer)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e-42, 0.0])
+def test_that_a_weight_of_odd_numbers_is_described_all_the_same(odd: float) -> None:
+    layer = nn.Linear(6, 4)
+    with torch.no_grad():
+        layer.weight.fill_(odd)
+        layer.weight[0] = 1e-42
+    found = described(layer)
+    assert sum(found.histogram.counts) == int(layer.weight.isfinite().sum())
+    assert bool(found.spectrum) == bool(layer.weight.isfinite().all())
