@@ -186,7 +186,7 @@ def test_that_the_window_fits_a_small_screen_and_keeps_its_figures(
     for name in ("parameters", "macs", "bits"):
         figure = workbench.findChild(QLabel, f"header_{name}")
         assert isinstance(figure, QLabel)
-        assert figure.width() >= figure.sizeHint().width()
+        qtbot.waitUntil(lambda shown=figure: shown.width() >= shown.sizeHint().width())
     compress = button(workbench, "compress_button")
     assert compress.mapTo(workbench, compress.rect().bottomRight()).x() < 1000
 
