@@ -17,7 +17,7 @@ from featherweight.gui.widgets.histogram_chart import HistogramChart
 from featherweight.gui.widgets.legend import Legend
 from featherweight.gui.widgets.panel import Panel, Section
 from featherweight.gui.widgets.spectrum_chart import SpectrumChart
-from featherweight.gui.widgets.text import label
+from featherweight.gui.widgets.text import ElidedLabel, label
 
 KEEP = "keep"
 MOST = 0.9
@@ -63,7 +63,8 @@ class DetailsView(QWidget):
         super().changeEvent(event)
 
     def _build(self) -> None:
-        self.title = label("", "heading", wrap=True)
+        self.title = ElidedLabel()
+        self.title.setProperty("role", "heading")
         self.title.setObjectName("details_title")
         self.summary = label("", "muted", wrap=True)
         self.facts = Facts()
@@ -155,8 +156,10 @@ class DetailsView(QWidget):
         self.facts.show_facts(self._facts(layer))
         self.couplings.setVisible(bool(layer.coupled))
         style = f"color:{theme.colours().accent}; text-decoration:none"
-        names = [escape(name) for name in layer.coupled]
-        links = [f'<a href="{name}" style="{style}">{name}</a>' for name in names]
+        links = [
+            f'<a href="{escape(name)}" style="{style}">{_breakable(escape(name))}</a>'
+            for name in layer.coupled
+        ]
         self.coupled_links.setText(", ".join(links))
         self.locks.setVisible(bool(layer.locks))
         titles = {method.name: method.title for method in self._document.methods}
@@ -259,6 +262,11 @@ class DetailsView(QWidget):
         layer = self.layer
         if layer is not None:
             self._document.select((layer.name, *layer.coupled))
+
+
+def _breakable(name: str) -> str:
+    """Return a name that may go on in the next line behind dots and underscores."""
+    return name.replace(".", ".\u200b").replace("_", "_\u200b")
 
 
 def _matrix(layer: Layer) -> tuple[int, ...]:

@@ -36,6 +36,19 @@ def test_that_nothing_selected_says_what_to_do(view: DetailsView, opened: Docume
     assert view.title.text() == "stem"
 
 
+def test_that_the_longest_names_do_not_push_the_charts_out_of_sight(
+    view: DetailsView, opened: Document, qtbot: QtBot
+) -> None:
+    long = ".".join(["a_module_with_a_name_that_says_all"] * 5)
+    stem = opened.layers["stem"]
+    opened.layers[long] = msgspec.structs.replace(stem, name=long, coupled=(long + ".b",))
+    opened.select((long,))
+    assert view.title.toolTip() == long
+    page = view.panel.widget()
+    qtbot.waitUntil(lambda: page.width() <= view.panel.viewport().width())
+    assert page.minimumSizeHint().width() <= view.panel.viewport().width()
+
+
 def test_that_shapes_and_shares_of_the_layer_are_shown(
     view: DetailsView, opened: Document, network: NetworkSummary
 ) -> None:
