@@ -199,3 +199,19 @@ def test_that_several_inputs_and_outputs_keep_their_order(saved: Callable[..., P
     assert network.example[0].dtype == torch.int64
     assert int(network.example[0].max()) < 9
     check(network, {"words": torch.randint(0, 9, (3, 5)), "x": torch.randn(3, 4)}, path)
+
+
+def test_that_layers_of_one_tensor_train_apart_where_they_are_no_twins(
+    saved: Callable[..., Path],
+) -> None:
+    nodes = [
+        node("Conv", "x w", "a"),
+        node("Relu", "a", "b"),
+        node("Conv", "b w", "y", dilations=[2, 2]),
+    ]
+    path = saved(nodes, [array("w", 3, 3, 1, 1)], [value("x", FLOAT, ("N", 3, 4, 4))])
+    network = read_network(Source(path=str(path)))
+    first, second = (layer for _, layer in network.layers())
+    with torch.no_grad():
+        first.get_parameter("weight").zero_()
+    assert bool(second.get_parameter("weight").abs().sum() > 0)

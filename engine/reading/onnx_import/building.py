@@ -91,6 +91,9 @@ class Builder:
         self.nodes = self._rewritten(file.nodes)
         uses = [name for node in self.nodes for name in node.input]
         self.uses = Counter([*uses, *file.outputs])
+        self.left = Counter([*file.outputs])
+        for node in self.nodes:
+            self.left.update(_read_by(node))
         self.users = {name: node for node in self.nodes for name in node.input}
 
     @property
@@ -106,6 +109,7 @@ class Builder:
         with torch.no_grad():
             for node in self.nodes:
                 self._take(node)
+                self._release(node)
         for name in self.file.outputs:
             if name in self.constants:
                 self.module.known[name] = self.constants[name]
@@ -136,6 +140,15 @@ class Builder:
                 f"{self.file.path}: {self._described(node)} does not fit its inputs: {reason}.",
                 "The file is damaged, or --input gives a shape that it does not take.",
             ) from error
+
+    def _release(self, node: NodeProto) -> None:
+        """Let go of what no later node reads: weights are parameters by then."""
+        self.left.subtract(_read_by(node))
+        for name in node.input:
+            if not self.left[name]:
+                self.values.pop(name, None)
+                if name not in self.parameters.turned.values():
+                    self.constants.pop(name, None)
 
     def _rewritten(self, nodes: Sequence[NodeProto]) -> list[NodeProto]:
         try:
@@ -240,7 +253,7 @@ class Builder:
         values = [self._example(name) for name in names]
         parameters = self.parameters
         if node.op_type not in TIED:
-            parameters = Parameters(self.constants, parameters.turned)
+            parameters = Parameters(self.constants, parameters.turned, taken=parameters.taken)
         built = build(call, Operands(names, values, parameters))
         if built is None:
             return False
@@ -341,6 +354,14 @@ class Builder:
     def _add(self, step: Step) -> None:
         self.values.update(self.module.outcome(step, self.values))
         self.module.steps.append(step)
+
+
+def _read_by(node: NodeProto) -> list[str]:
+    """Return the names that a node reads, inside its branches too."""
+    graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    inner = [name for graph in graphs for one in graph.node for name in _read_by(one)]
+    inner += [output.name for graph in graphs for output in graph.output]
+    return [*filter(None, node.input), *inner]
 
 
 def _told(name: str) -> str:

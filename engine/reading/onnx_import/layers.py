@@ -45,12 +45,14 @@ class Layer:
 class Parameters:
     """The constants of a graph as parameters: one that several layers use is one parameter.
 
-    `turned` maps a constant to the one that it is the transpose of.
+    `turned` maps a constant to the one that it is the transpose of. The first parameter of a
+    constant takes its memory; `taken` is what memory is taken.
     """
 
     constants: dict[str, Host]
     turned: dict[str, str] = field(default_factory=dict)
     made: dict[tuple[str, bool], nn.Parameter] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
 
     def get(self, name: str, turn: bool = False) -> nn.Parameter:
         """Return a constant as a parameter, turned around if asked."""
@@ -58,7 +60,11 @@ class Parameters:
             return self.get(self.turned[name])
         if (name, turn) not in self.made:
             array = self.constants[name]
-            data = torch.tensor(array.T if turn else array).contiguous()
+            straight = np.ascontiguousarray(array.T if turn else array)
+            data = torch.from_numpy(straight if straight.flags.writeable else straight.copy())
+            if data.data_ptr() in self.taken:
+                data = data.clone()
+            self.taken.add(data.data_ptr())
             self.made[name, turn] = nn.Parameter(data, requires_grad=data.is_floating_point())
         return self.made[name, turn]
 

@@ -162,8 +162,11 @@ def _fill(file: OnnxFile, model: ModelProto) -> None:
         )
     if graph.sparse_initializer:
         raise ValueError("its sparse initializers are not read")
-    file.nodes = list(graph.node)
-    file.constants = {tensor.name: file.array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        # A node of the model itself would keep all of its weights in memory.
+        file.nodes.append(NodeProto())
+        file.nodes[-1].CopyFrom(node)
+    file.constants = {tensor.name: np.array(file.array(tensor)) for tensor in graph.initializer}
     file.outputs = [output.name for output in graph.output]
     for given in graph.input:
         if given.name not in file.constants:
