@@ -38,10 +38,14 @@ Inputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network came from, in the words of a person: its path and its format."""
+    """Where a network came from, in the words of a person: its path and its format.
+
+    `beside` are the other files that hold weights of it.
+    """
 
     path: str = ""
     format: str = "module"
+    beside: tuple[str, ...] = ()
 
 
 @dataclass
@@ -193,14 +197,14 @@ def _exported(module: nn.Module, example: Inputs, free: bool) -> ExportedProgram
     dimensions = {0: Dim.AUTO} if free else None
     shapes = tuple(dimensions for _ in example)
     try:
-        with torch.no_grad(), _in_plain_steps(), _quiet():
+        with torch.no_grad(), plain_attention(), _quiet():
             return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
     except CAPTURE_ERRORS as error:
         raise UnliftableError(_reason(error)) from error
 
 
 @contextmanager
-def _in_plain_steps() -> Iterator[None]:
+def plain_attention() -> Iterator[None]:
     """Keep torch's transformer layers from one fused call that nothing can look into."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -15,7 +15,7 @@ from featherweight.engine.inspecting.operations import (
     has_formula,
     layer_macs,
 )
-from featherweight.engine.network import Inputs, Network
+from featherweight.engine.network import Inputs, Network, plain_attention
 from featherweight.engine.weight_forms import CompactLayer
 
 FUNCTIONS = "(functions)"
@@ -61,7 +61,7 @@ def run_of(network: Network) -> Run:
     layers = {name for name, _ in network.layers()}
     decodes = any(isinstance(part, CompactLayer) for part in network.module.modules())
     on_meta = any(parameter.is_meta for parameter in network.module.parameters())
-    with torch.no_grad(), evaluating(network.module), _open_attention():
+    with torch.no_grad(), evaluating(network.module), plain_attention():
         # Decoding may read memory, which a fake tensor has none of.
         if isinstance(network.module, fx.GraphModule) and not decodes:
             try:
@@ -216,14 +216,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def _shape(value: Any) -> tuple[int, ...]:
     first = next(_tensors(value), None)
     return () if first is None else tuple(first.shape)
-
-
-@contextmanager
-def _open_attention() -> Iterator[None]:
-    """Keep attention from one fused call that hides its products."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)

@@ -30,7 +30,6 @@ def survey(network: Network) -> NetworkSummary:
     costs nothing.
     """
     run = run_of(network)
-    path = Path(network.origin.path)
     return NetworkSummary(
         path=network.origin.path,
         format=network.origin.format,
@@ -39,7 +38,7 @@ def survey(network: Network) -> NetworkSummary:
         macs=_macs(network, run),
         input_shapes=tuple(tuple(tensor.shape) for tensor in network.example),
         output_shapes=run.output_shapes,
-        file_bytes=path.stat().st_size if path.is_file() else 0,
+        file_bytes=_file_bytes(network),
         uncounted=tuple(_uncounted(run.calls)),
         graph_lock=network.graph_lock,
         notes=network.notes,
@@ -122,3 +121,9 @@ def _uncounted(calls: dict[str, Calls]) -> Iterator[str]:
         place = name.removesuffix(FUNCTIONS).rstrip(".") or "the network itself"
         for operation, times in seen.uncounted.items():
             yield f"{operation} in {place}" + (f" ({times} calls)" if times > 1 else "")
+
+
+def _file_bytes(network: Network) -> int:
+    """Return the size on disk of all files of a network; 0 where it came from none."""
+    files = [Path(name) for name in (network.origin.path, *network.origin.beside)]
+    return sum(file.stat().st_size for file in files if file.is_file())

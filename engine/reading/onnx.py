@@ -1,5 +1,6 @@
 """ONNX files, as today's exporters write them and as ours does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,9 @@ def read(source: Source) -> Network:
     _fix_inputs(file, source)
     example = _example(file, source)
     module, notes = _built(file, example)
-    return opened(module, source, "ONNX", example, notes)
+    network = opened(module, source, "ONNX", example, notes)
+    beside = tuple(sorted(map(str, file.beside)))
+    return replace(network, origin=replace(network.origin, beside=beside))
 
 
 def _fix_inputs(file: OnnxFile, source: Source) -> None:

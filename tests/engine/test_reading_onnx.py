@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
+from featherweight.engine.inspecting.survey import survey
 from featherweight.engine.network import Network, capture
 from featherweight.engine.reading.formats import read_network
 
@@ -305,6 +306,8 @@ def test_that_weights_in_a_file_beside_the_model_are_read(tmp_path: Path) -> Non
     onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
     network = read_network(Source(path=str(path)))
     assert error(network, module, batch(2)) < 1e-5
+    files = [path, tmp_path / "net.data"]
+    assert survey(network).file_bytes == sum(file.stat().st_size for file in files)
     (tmp_path / "net.data").write_bytes(b"short")
     with pytest.raises(UserError, match=r"net\.onnx is damaged"):
         read_network(Source(path=str(path)))

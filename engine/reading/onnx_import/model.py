@@ -44,7 +44,7 @@ class OnnxFile:
 
     `nodes` are those of the graph in order; `constants` its initializers by name, floats as
     float32; `kinds` are the other kinds of float in the file, and `unpacked` counts the weights
-    that were small integers in it.
+    that were small integers in it. `beside` are the files in which it keeps weights.
     """
 
     path: Path
@@ -55,6 +55,7 @@ class OnnxFile:
     outputs: list[str] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
     unpacked: int = 0
+    beside: set[Path] = field(default_factory=set)
 
     def array(self, tensor: TensorProto) -> Host:
         """Return a tensor of the file: floats as float32, packed integers as bytes."""
@@ -91,6 +92,7 @@ class OnnxFile:
                 f"{self.path} keeps {tensor.name} in {file}, which is not there or too short.",
                 "Put the data file beside the .onnx file.",
             )
+        self.beside.add(file)
         with file.open("rb") as data:
             data.seek(offset)
             raw = data.read(length if length >= 0 else expected)
