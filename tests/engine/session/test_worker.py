@@ -226,9 +226,21 @@ def test_that_user_code_that_ends_the_program_leaves_the_engine_alive(
     engine: Engine, small_files: Path, tmp_path: Path
 ) -> None:
     factory, weights = tmp_path / "leaving.py", tmp_path / "weights.pt"
-    factory.write_text("def build():\n    raise SystemExit(3)\n")
+    factory.write_text(
+        "import torch\n"
+        "class Leaving(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        raise SystemExit(3)\n"
+        "def build():\n"
+        "    return Leaving(3, 2)\n"
+    )
     torch.save(torch.nn.Linear(3, 2).state_dict(), weights)
-    source = Source(path=str(weights), factory=f"{factory}:build", trust=(str(factory),))
+    source = Source(
+        path=str(weights),
+        factory=f"{factory}:build",
+        trust=(str(factory),),
+        input_shapes=((1, 3),),
+    )
     engine.ask(OpenNetwork(id=1, source=source))
     with pytest.raises(AssertionError, match="ended the program"):
         engine.until(Opened, 1)
