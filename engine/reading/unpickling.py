@@ -19,6 +19,7 @@ from torch.serialization import safe_globals
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.reading.bounds import check_members
+from featherweight.engine.reading.legacy_pickle import named_class, no_backend, without_sources
 from featherweight.engine.reading.trust import import_trusted, require_trust
 
 # What torch.load raises on a file that is cut off or altered.
@@ -50,6 +51,8 @@ FUNCTIONS = (
     *("torch.nn.functional.softmax", "torch.nn.functional.softplus", "torch._C._nn.gelu"),
     "functools.partial",
 )
+# Layers of before PyTorch 1.4 call for this; torch has it no more.
+BACKEND = ("torch.nn.backends.thnn", "_get_thnn_function_backend")
 _unpickler: Any = importlib.import_module("torch._weights_only_unpickler")
 
 Global = tuple[str, str]
@@ -89,12 +92,17 @@ def load_checkpoint(path: Path, trust: tuple[str, ...]) -> Any:
             # A damaged pickle may hold texts that pickletools remarks on.
             warnings.simplefilter("ignore")
             wanted = set(_globals_of(path))
+            rewritten = None if zip_members(path) else without_sources(path)
     except (*DAMAGE, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     allowed = _resolved(wanted, trust, path)
     try:
         # An open file, because torch.load goes by the suffix of a path.
-        with path.open("rb") as file, safe_globals(allowed), warnings.catch_warnings():
+        with (
+            rewritten or path.open("rb") as file,
+            safe_globals([*allowed, named_class]),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
     except DAMAGE as error:
@@ -104,11 +112,6 @@ def load_checkpoint(path: Path, trust: tuple[str, ...]) -> Any:
 def _damaged(path: Path, error: BaseException) -> UserError:
     told = str(error).rpartition("WeightsUnpickler error:")[2].strip()
     told = told or (str(error) if isinstance(error, ValueError) else "")
-    if "persistent_load" in told:
-        return UserError(
-            f"{path} is a whole network in the form that torch.save had before PyTorch 1.6.",
-            "Load it in Python once and save its state_dict().",
-        )
     reason = (told.splitlines() or [type(error).__name__])[0].rstrip(". ")
     return UserError(
         f"{path} is damaged or no file of torch.save: {reason[:200]}.",
@@ -164,6 +167,8 @@ def _resolved(wanted: set[Global], trust: tuple[str, ...], path: Path) -> list[A
 
 def _known(module: str, name: str) -> Any:
     """Return a layer of torch.nn or a plain function on tensors, None for anything else."""
+    if (module, name) == BACKEND:
+        return no_backend
     holder = vars(sys.modules[module]) if module in sys.modules else {}
     value = holder.get(name)
     if f"{module}.{name}" in FUNCTIONS:
