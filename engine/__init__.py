@@ -7,13 +7,15 @@ a contract in pyproject.toml checks):
   data that loads in milliseconds and is all that the window sees.
 - `jobs`: what a long computation tells while it runs, and how it learns that it should stop.
 - `network`, `lifting`, `layer_building`: a network as a graph of real layers.
-- `weight_forms`, `functional_layers`, `bit_packing`: how a weight is held, trained and stored.
+- `structured_layers`: layers of ours whose weight is a matrix made of few numbers.
+- `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
+  trained, stored, and read with plain torch.
 - `graph_form`, `graph_values`, `operators`, `archive_layout`: a graph and its weights as bytes.
-- `task`, `datasets`: data, metric and loss.
+- `task`, `datasets`: data, metric and loss. `evidence`: what data says of a layer's weights.
 - `reading`, `inspecting`, `methods`, `writing`: one file per format, per thing, per method.
 - `applicability`, `channel_removal`: which method can take which layer, and channels cut out.
-- `recovering`, `compression`, `archive_export`: training that gives accuracy back; a recipe run
-  from start to end; its outcome to take away.
+- `calibrating`, `recovering`, `compression`, `archive_export`: evidence measured; training that
+  gives accuracy back; a recipe run from start to end; its outcome to take away.
 - `prediction`: what a recipe would give, without running it.
 - `session`: the one façade. `worker` and `command_line` (with `terminal`) are two ways to drive it.
 """

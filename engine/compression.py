@@ -11,16 +11,12 @@ from torch import Tensor
 from featherweight.engine.applicability import Chosen
 from featherweight.engine.channel_removal import remove_channels
 from featherweight.engine.errors import UserError
+from featherweight.engine.evidence import NOTHING, Collect, Evidence, Need, nothing
 from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.coding.sparse_index import SparseIndex
-from featherweight.engine.methods.method import (
-    Check,
-    CodingMethod,
-    FactorMethod,
-    stored_weights,
-    unchecked,
-)
+from featherweight.engine.methods.method import CodingMethod, FactorMethod, stored_weights
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import (
@@ -37,12 +33,14 @@ def restructured(
     coupling: Coupling,
     chosen: Mapping[str, Chosen],
     check: Check = unchecked,
+    collect: Collect = nothing,
     skeleton: bool = False,
 ) -> Network:
     """Return a copy of the network in its new shape; the network itself is unchanged.
 
-    Channels go first, everywhere at once; then layers become chains of factors. With `skeleton`
-    the copy is on the meta device: shapes without numbers, for counting.
+    Channels go first, everywhere at once; then layers become chains of factors. `collect` measures
+    what methods ask of the data. With `skeleton` the copy is on the meta device: shapes without
+    numbers, for counting.
     Raises UserError where a layer is too small for its method once its channels are gone.
     """
     made = network.skeleton() if skeleton else network.copy()
@@ -53,15 +51,26 @@ def restructured(
     }
     if pruning:
         remove_channels(made, plan(network, coupling, pruning))
-    for name, methods in chosen.items():
-        if isinstance(methods.structure, FactorMethod):
-            check()
-            _factor(made, name, methods.structure, check, skeleton)
+    factored = {
+        name: methods.structure
+        for name, methods in chosen.items()
+        if isinstance(methods.structure, FactorMethod)
+    }
+    found = collect(made, {name: method.needs() for name, method in factored.items()})
+    for name, method in factored.items():
+        check()
+        _factor(made, name, method, found.get(name, {}), check, skeleton)
     return made
 
 
-def constrain(network: Network, chosen: Mapping[str, Chosen], check: Check = unchecked) -> None:
+def constrain(
+    network: Network,
+    chosen: Mapping[str, Chosen],
+    check: Check = unchecked,
+    collect: Collect = nothing,
+) -> None:
     """Put the weights of chosen layers into forms that train under their constraint, in place."""
+    found = collect(network, _constraint_needs(network, chosen))
     for name, methods in chosen.items():
         if methods.sparsity is None and methods.precision is None:
             continue
@@ -69,20 +78,48 @@ def constrain(network: Network, chosen: Mapping[str, Chosen], check: Check = unc
             check()
             layer = network.layer(part)
             forms = {
-                tensor: constrained_form(layer.get_parameter(tensor), methods, check)
+                tensor: constrained_form(
+                    layer.get_parameter(tensor),
+                    methods,
+                    found.get(part, {}).get(tensor, NOTHING),
+                    check,
+                )
                 for tensor in stored_weights(layer)
             }
             if forms:
                 network.replace(part, CompactLayer(layer, dict(forms)))
 
 
-def constrained_form(weight: Tensor, methods: Chosen, check: Check = unchecked) -> TrainableForm:
+def constrained_form(
+    weight: Tensor, methods: Chosen, evidence: Evidence = NOTHING, check: Check = unchecked
+) -> TrainableForm:
     """Return the trainable form of one weight tensor under a sparsity and a precision."""
-    weight = weight.detach()
-    mask = methods.sparsity.mask(weight) if methods.sparsity else None
+    weight, mask = weight.detach(), None
+    if methods.sparsity:
+        weight, mask = methods.sparsity.pruned(weight, evidence, check)
     if methods.precision:
-        return methods.precision.trainable(weight, mask, check)
+        return methods.precision.informed(weight, mask, evidence, check)
     return MaskedForm(weight, mask)
+
+
+def passes(chosen: Mapping[str, Chosen]) -> int:
+    """Return how many times the data is measured on the way of these methods."""
+    structures = [methods.structure for methods in chosen.values()]
+    stages = (
+        [method for method in structures if isinstance(method, FactorMethod)],
+        [method for methods in chosen.values() for method in (methods.sparsity, methods.precision)],
+    )
+    return sum(any(method and method.needs() for method in stage) for stage in stages)
+
+
+def _constraint_needs(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, frozenset[Need]]:
+    return {
+        part: frozenset().union(
+            *(method.needs() for method in (methods.sparsity, methods.precision) if method)
+        )
+        for name, methods in chosen.items()
+        for part in network.parts[name]
+    }
 
 
 def codings(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, CodingMethod]:
@@ -112,7 +149,12 @@ def coded_bits(coder: CodingMethod, symbols: Symbols) -> int:
 
 
 def _factor(
-    network: Network, name: str, method: FactorMethod, check: Check, skeleton: bool
+    network: Network,
+    name: str,
+    method: FactorMethod,
+    evidence: Mapping[str, Evidence],
+    check: Check,
+    skeleton: bool,
 ) -> None:
     layer = network.layer(name)
     if reason := method.lock(layer):
@@ -122,7 +164,7 @@ def _factor(
     if not finite:
         message = f"Layer {name} cannot take {method.name}: some of its weights are not finite."
         raise UserError(message, "Mend the weights, or take the method out.")
-    chain = method.skeleton(layer) if skeleton else method.rewritten(layer, check)
+    chain = method.skeleton(layer) if skeleton else method.informed(layer, evidence, check)
     for value in chain.parameters():
         # The layout in memory changes the last bit of results, and no file keeps it.
         value.data = value.data.contiguous()

@@ -9,6 +9,13 @@ from featherweight.engine.events import Event, JobStarted, Point, Progress
 
 PROGRESS_INTERVAL = 0.05
 
+# Called in loops; raises CancelledError where they should stop.
+Check = Callable[[], None]
+
+
+def unchecked() -> None:
+    """Never stop."""
+
 
 def silent(_: Event) -> None:
     """Drop an event."""

@@ -55,7 +55,9 @@ class Predictor:
         whole = _whole(shape, macs)
         after = msgspec.structs.replace(whole, bits=whole.bits - sum(saved.values()))
         retrained = recipe.recovery is not None and recipe.recovery.epochs > 0
-        exact = not retrained or all(map(_known_by_shape, chosen.values()))
+        exact = all(
+            _known_by_shape(each) or (not retrained and _blind(each)) for each in chosen.values()
+        )
         return Prediction(layers=layers, before=self.before, after=after, exact=exact)
 
     def _bits(self, shape: Network, name: str, recipe: Recipe, chosen: Mapping[str, Chosen]) -> int:
@@ -113,6 +115,12 @@ def _known_by_shape(methods: Chosen) -> bool:
     if methods.coding is None:
         return methods.sparsity is None
     return methods.coding.fixed_length
+
+
+def _blind(methods: Chosen) -> bool:
+    """Say whether no method asks the data, of which a prediction knows nothing."""
+    slots = (methods.structure, methods.sparsity, methods.precision)
+    return not any(method and method.needs() for method in slots)
 
 
 def _tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:

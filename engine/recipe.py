@@ -62,11 +62,18 @@ class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All choices of a network by layer name, how to recover, and the seed that fixes the run."""
+    """All choices of a network by layer name, how to recover, and the seed that fixes the run.
+
+    Methods that ask the data look at the first `calibration` samples of the recovery data.
+    """
 
     version: Literal[1] = 1
     layers: dict[str, Choice] = {}
     recovery: FineTuning | None = None
+    calibration: Annotated[
+        int,
+        number("Calibration samples", "Recovery samples on which methods measure.", 1, 1_000_000),
+    ] = 1024
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
     def choice(self, layer: str) -> Choice:

@@ -17,6 +17,7 @@ from featherweight.engine.datasets.samples import Dataset, Indices, Inputs, Samp
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import TaskSource, TaskSummary
 from featherweight.engine.figures import Figure
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.network import Network
 
 Outputs = tuple[Tensor, ...]
@@ -25,10 +26,6 @@ LARGEST_BATCH = 128
 ELEMENTS_OF_A_BATCH = 4 * 1024 * 1024
 # Differences below the rounding of float32 cannot be told from none.
 ROUNDING = 2.0**-24
-
-
-def unchecked() -> None:
-    """Never stop."""
 
 
 @dataclass
@@ -120,7 +117,7 @@ class Task:
     def evaluate(
         self,
         run: Run | Network,
-        check: Callable[[], None] = unchecked,
+        check: Check = unchecked,
         limit: int | None = None,
     ) -> dict[str, Figure]:
         """Measure a network, or anything that gives its outputs, on (the first `limit`) samples.
@@ -131,7 +128,7 @@ class Task:
         """
         return self._scored(run, check, limit).figures()
 
-    def _scored(self, run: Run | Network, check: Callable[[], None], limit: int | None) -> "_Score":
+    def _scored(self, run: Run | Network, check: Check, limit: int | None) -> "_Score":
         score = _Score(self)
         with evaluating(run) as outputs_of:
             for indices in self._measured(limit):
@@ -155,7 +152,7 @@ class Task:
         )
 
     def standing(
-        self, run: Run | Network, check: Callable[[], None] = unchecked, limit: int | None = None
+        self, run: Run | Network, check: Check = unchecked, limit: int | None = None
     ) -> tuple[float, float]:
         """Return the loss and the accuracy (0 to 1) for a chart of training.
 
@@ -174,7 +171,7 @@ class Task:
     def labels(
         self,
         run: Run | Network,
-        check: Callable[[], None] = unchecked,
+        check: Check = unchecked,
         limit: int | None = None,
     ) -> npt.NDArray[np.int64]:
         """Return the label that a network gives every sample to measure on (largest output)."""

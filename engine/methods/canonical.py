@@ -13,8 +13,8 @@ from operator import mul
 import torch
 from torch import Tensor
 
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import leading_vectors
-from featherweight.engine.methods.method import Check, unchecked
 
 Factors = list[Tensor]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.methods.method import Check, unchecked
+from featherweight.engine.jobs import Check, unchecked
 
 COLUMNS_AT_ONCE = 4096
 

@@ -5,7 +5,7 @@ file of its slot's folder. It names itself in class variables; `registry` finds 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,14 +13,10 @@ import torch
 from msgspec import Struct
 from torch import Tensor, nn
 
+from featherweight.engine.evidence import NOTHING, Evidence, Need
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.options import MethodDescription, Slot, describe
 from featherweight.engine.weight_forms import StoredForm, Symbols, TrainableForm
-
-Check = Callable[[], None]
-
-
-def unchecked() -> None:
-    """Never stop."""
 
 
 class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,6 +39,10 @@ class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def lock(cls, layer: nn.Module) -> str:
         """Return the reason, a sentence, why the method cannot take the layer; empty if it can."""
         raise NotImplementedError
+
+    def needs(self) -> frozenset[Need]:
+        """Return what has to be measured on data before the method, with these options, runs."""
+        return frozenset()
 
     @classmethod
     def description(cls) -> MethodDescription:
@@ -75,6 +75,18 @@ class FactorMethod(Method, frozen=True, kw_only=True):
         """
         raise NotImplementedError
 
+    def informed(
+        self,
+        layer: nn.Module,
+        evidence: Mapping[str, Evidence],  # noqa: ARG002
+        check: Check = unchecked,
+    ) -> nn.Sequential:
+        """Return the chain of the same shapes that is nearest by the evidence of its tensors.
+
+        A method that `needs` none does without; so does a prediction, whose evidence is empty.
+        """
+        return self.rewritten(layer, check)
+
 
 class SparsityMethod(Method, frozen=True, kw_only=True):
     """Chooses which weights of a tensor stay."""
@@ -88,6 +100,18 @@ class SparsityMethod(Method, frozen=True, kw_only=True):
     def kept(self, count: int) -> int:
         """Return how many of `count` weights stay."""
         raise NotImplementedError
+
+    def pruned(
+        self,
+        weight: Tensor,
+        evidence: Evidence = NOTHING,  # noqa: ARG002
+        check: Check = unchecked,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weight to start from, and its mask; as many stay as without evidence.
+
+        Weights that stay may change to make up for those that go.
+        """
+        return weight, self.mask(weight)
 
 
 @dataclass(frozen=True)
@@ -118,6 +142,16 @@ class PrecisionMethod(Method, frozen=True, kw_only=True):
         Weights where `mask` (bool, the weight's shape) is False are 0.0 and stay so.
         """
         raise NotImplementedError
+
+    def informed(
+        self,
+        weight: Tensor,
+        mask: Tensor | None,
+        evidence: Evidence,  # noqa: ARG002
+        check: Check = unchecked,
+    ) -> TrainableForm:
+        """Return a form of the same size that starts where the evidence says it does least harm."""
+        return self.trainable(weight, mask, check)
 
     def symbol_bits(self) -> int:
         """Return the bits of one symbol before coding."""

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.bit_packing import packed, unpacked
-from featherweight.engine.methods.method import Check, PrecisionMethod, SideBits, unchecked
+from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.options import number
 from featherweight.engine.weight_forms import (
     Array,

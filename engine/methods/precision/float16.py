@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.methods.method import Check, PrecisionMethod, SideBits, unchecked
+from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.options import words
 from featherweight.engine.weight_forms import (
     Array,

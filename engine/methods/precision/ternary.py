@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.methods.method import Check, PrecisionMethod, SideBits, unchecked
+from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.methods.precision.integer import IntegerForm, along_rows
 from featherweight.engine.options import words
 from featherweight.engine.weight_forms import TrainableForm, form_lock, masked, started

@@ -138,15 +138,15 @@ def plan(network: Network, coupling: Coupling, settings: Mapping[str, ChannelPru
     chosen = [np.zeros(0, dtype=np.int64)]
     done: dict[int, str] = {}
     for name, setting in settings.items():
-        found = coupling.set_of(name)
-        if found is None:
+        together = coupling.set_of(name)
+        if together is None:
             reason = coupling.locks.get(name, "It has no output channels.")
             raise UserError(f"Layer {name} cannot lose channels: {reason}")
-        first = done.setdefault(id(found), name)
+        first = done.setdefault(id(together), name)
         if settings[first] != setting:
             raise _unequal(first, name, settings[first], setting)
         if first == name:
-            chosen.append(setting.chosen(network, coupling, found))
+            chosen.append(setting.chosen(network, coupling, together))
     return Plan(coupling, _nowhere_all(coupling, np.concatenate(chosen)))
 
 

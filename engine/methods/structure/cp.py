@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.canonical import decompose
 from featherweight.engine.methods.low_rank import assign
-from featherweight.engine.methods.method import Check, FactorMethod, unchecked
+from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.options import number, words
 from featherweight.engine.ranks import cp_rank, rounded_rank
 

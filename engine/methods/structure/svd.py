@@ -5,8 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
-from featherweight.engine.methods.method import Check, FactorMethod, unchecked
+from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.options import number
 from featherweight.engine.ranks import svd_rank
 

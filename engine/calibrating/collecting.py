@@ -1,0 +1,83 @@
+"""Runs a network on samples of the task and measures what methods ask for."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from featherweight.engine.calibrating.gradients import GradientSums
+from featherweight.engine.calibrating.moments import MomentSums
+from featherweight.engine.datasets.samples import Inputs
+from featherweight.engine.evidence import Evidence, Found, Need
+from featherweight.engine.inspecting.calls import evaluating
+from featherweight.engine.jobs import Job
+from featherweight.engine.network import Network
+from featherweight.engine.task import Outputs, Task
+
+SEED = 20260101
+LARGEST_BATCH = 64
+ELEMENTS_OF_A_BATCH = 1 << 21
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Measures on the first `samples` of the task's recovery data, always in the same order."""
+
+    task: Task
+    samples: int
+    job: Job
+
+    def collect(self, network: Network, wanted: Mapping[str, frozenset[Need]]) -> Found:
+        """Return the evidence of each wanted layer's weight; nothing where nothing can be told.
+
+        Raises CancelledError, and UserError where the data cannot be read.
+        """
+        if not any(wanted.values()):
+            return {}
+        moments = frozenset(name for name, needs in wanted.items() if "moments" in needs)
+        gradients = frozenset(name for name, needs in wanted.items() if "gradients" in needs)
+        count = min(self.samples, len(self.task.recovery))
+        sums = MomentSums(network, moments, count)
+        squares = GradientSums(network, gradients)
+        with closing(sums), closing(squares), evaluating(network.module):
+            for inputs, targets in self._batches(count):
+                self.job.check()
+                with torch.set_grad_enabled(bool(gradients)):
+                    outputs = self.task.outputs_of(network.outputs, inputs)
+                if gradients:
+                    self._loss(outputs, targets).backward()
+                    network.module.zero_grad(set_to_none=True)
+                    squares.add(len(inputs[0]), self.job.check)
+        self.job.advance("Measuring the inputs of layers")
+        second, first = sums.found(), squares.found()
+        return {
+            name: {"weight": Evidence(second.get(name), first.get(name))}
+            for name in wanted
+            if name in second or name in first
+        }
+
+    def _batches(self, count: int) -> Iterator[tuple[Inputs, Outputs]]:
+        elements = sum(tensor[:1].numel() for tensor in self.task.reference.example)
+        size = max(1, min(LARGEST_BATCH, ELEMENTS_OF_A_BATCH // max(elements, 1)))
+        size = self.task.fixed_batch or size
+        for start in range(0, count, size):
+            yield self.task.batch(self.task.recovery, range(start, min(start + size, count)))
+
+    def _loss(self, outputs: Outputs, targets: Outputs) -> Tensor:
+        """Return the sum of the samples' losses.
+
+        Against a network's own outputs the loss is flat; random signs on the outputs give the
+        Gauss-Newton curvature of the squared error instead (Hutchinson 1990).
+        """
+        if self.task.kind == "classification":
+            return self.task.loss(outputs, targets) * len(targets[0])
+        generator = torch.Generator().manual_seed(SEED)
+        signs = [torch.randint(0, 2, output.shape, generator=generator) for output in outputs]
+        parts = [
+            (output * (2 * sign - 1)).sum()
+            for output, sign in zip(outputs, signs, strict=True)
+            if output.is_floating_point()
+        ]
+        return torch.stack(parts).sum()

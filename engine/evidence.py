@@ -1,0 +1,94 @@
+"""What data says of a layer's weights: plain results that methods may ask for.
+
+A method names its needs; `calibrating` measures them on samples of the task. A matrix view of a
+weight, (groups, rows, columns), has one row per output and one column per input that meets it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from featherweight.engine.network import Network
+
+Need = Literal["moments", "gradients"]
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """Moments of the inputs x that one weight is multiplied with, over samples and positions.
+
+    `blocks` are E[x xᵀ] of consecutive columns, each (groups, width, width), float32; their widths
+    add up to the columns, and what lies between two blocks was not measured. `mean` is E[x],
+    (groups, columns). `transposed` says that the weight has its inputs along the first axis.
+    """
+
+    groups: int
+    blocks: tuple[Tensor, ...]
+    mean: Tensor
+    transposed: bool = False
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """Return the matrix view of a weight: (groups, rows, columns), a copy or a view."""
+        if not self.transposed:
+            return weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
+        split = weight.reshape(self.groups, -1, *weight.shape[1:])
+        return split.transpose(1, 2).flatten(2)
+
+    def weight(self, matrix: Tensor, shape: torch.Size) -> Tensor:
+        """Return the weight of this shape whose matrix view is `matrix`."""
+        if not self.transposed:
+            return matrix.reshape(shape)
+        split = matrix.reshape(self.groups, shape[1], shape[0] // self.groups, *shape[2:])
+        return split.transpose(1, 2).reshape(shape)
+
+    def parts(self) -> Iterator[tuple[int, slice, Tensor]]:
+        """Give each group and range of columns with its moments, (width, width)."""
+        for group in range(self.groups):
+            start = 0
+            for block in self.blocks:
+                width = block.shape[-1]
+                yield group, slice(start, start + width), block[group]
+                start += width
+
+    def power(self, difference: Tensor) -> float:
+        """Return E‖D x‖² of a difference D of weights (the weight's shape), summed over outputs."""
+        matrix = self.matrix(difference)
+        total = 0.0
+        for group, columns, moments in self.parts():
+            part = matrix[group][:, columns]
+            total += float(((part @ moments) * part).sum(dtype=torch.float64))
+        return max(total, 0.0)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What the loss says of one weight, mean over samples of each sample's own gradient g.
+
+    `squares` is E[g²], the empirical Fisher diagonal, of the weight's shape. `rows` is E[(g·w)²],
+    g·w summed over what makes each output: (outputs,), or None where outputs make no rows.
+    """
+
+    squares: Tensor
+    rows: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured of one weight tensor; None is what nobody asked for or could tell."""
+
+    moments: InputMoments | None = None
+    gradients: Gradients | None = None
+
+
+NOTHING = Evidence()
+# Evidence by layer and by the name of the tensor in it.
+Found = Mapping[str, Mapping[str, Evidence]]
+Collect = Callable[[Network, Mapping[str, frozenset[Need]]], Found]
+
+
+def nothing(_: Network, __: Mapping[str, frozenset[Need]]) -> Found:
+    """Measure nothing: what a prediction has."""
+    return {}
