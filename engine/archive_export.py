@@ -6,24 +6,27 @@ import torch
 
 from featherweight.engine.archive_layout import header_of
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import Source
 from featherweight.engine.figures import Figure
 from featherweight.engine.inspecting.calls import functions_of
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
-from featherweight.engine.reading.formats import read_network
+from featherweight.engine.reading.archive import read_result
 from featherweight.engine.results import Export, LayerShare
 from featherweight.engine.writing.archive import write_archive
 from featherweight.engine.writing.files import write_file
 
 NOTE = "Only Featherweight opens an archive; export ONNX or .pt2 from it to run it elsewhere."
+WEIGHTS_NOTE = (
+    "The archive holds weights only: Featherweight opens it again with --factory and the code, or "
+    "the file, that the network came from."
+)
 
 
 def export_archive(network: Network, archive: str, path: Path, job: Job) -> Export:
     """Write `network` to `path` as a coded archive and compare what opens again with it.
 
     A result's own `archive` is copied byte for byte; where it is empty the network is coded anew.
-    Raises UserError, with `path` left as it was, where the network has no graph or differs.
+    Raises UserError, with `path` left as it was, where an archive cannot hold it or it differs.
     """
     job.begin(2)
     trial = path.with_name(f".{path.name}.trial")
@@ -33,7 +36,7 @@ def export_archive(network: Network, archive: str, path: Path, job: Job) -> Expo
         else:
             write_archive(network, {}, trial)
         job.advance("Writing the archive")
-        _check_same(network, read_network(Source(path=str(trial))), path)
+        _check_same(network, read_result(trial, network), path)
         job.advance("Opening it again")
         content = trial.read_bytes()
         trial.replace(path)
@@ -47,7 +50,7 @@ def export_archive(network: Network, archive: str, path: Path, job: Job) -> Expo
             "relative_error": Figure(0.0, "", "measured"),
         },
         shares=_shares(content, network),
-        notes=(NOTE,),
+        notes=(WEIGHTS_NOTE if network.graph_lock else NOTE,),
     )
 
 

@@ -70,14 +70,17 @@ class TensorForm(Struct, array_like=True, frozen=True):
 class Header(Struct, array_like=True, frozen=True):
     """What an archive says of the network before its tensors.
 
-    Integers of the example inputs are below `rows`.
+    Integers of the example inputs are below `rows`. Without a `graph` there are the tensors of a
+    state dict, and `graph_lock` is the reason. What is new stands last, with a default, so that
+    older archives open.
     """
 
-    graph: GraphForm
+    graph: GraphForm | None
     inputs: tuple[InputForm, ...]
     rows: int
     dynamic_batch: bool
     tensors: tuple[TensorForm, ...]
+    graph_lock: str = ""
 
 
 def start_of(header: Header) -> bytes:

@@ -13,6 +13,14 @@ def runs(layer: nn.Module) -> bool:
     return isinstance(layer, tuple(_RUNS))
 
 
+def is_usual(layer: nn.Module) -> bool:
+    """Say whether a layer computes as its kind in torch, or here, does, without hooks on it."""
+    code = [type(layer).forward, getattr(type(layer), "_conv_forward", nn.Linear.forward)]
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__
+    known = ("torch.nn.modules.", "featherweight.engine.")
+    return not hooked and all(part.__module__.startswith(known) for part in code)
+
+
 def run(layer: nn.Module, weights: dict[str, Tensor], inputs: tuple[Any, ...]) -> Any:
     """Run a layer's settings on weights by the layer's own names of them.
 
@@ -68,8 +76,14 @@ def _embedding(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
     return functional.embedding(x, weights["weight"], layer.padding_idx)
 
 
-def _recurrent(layer: Any, weights: dict[str, Tensor], x: Tensor, state: Any) -> Any:
+def _recurrent(layer: Any, weights: dict[str, Tensor], x: Tensor, state: Any = None) -> Any:
     flat = [weights[name] for names in layer._all_weights for name in names]
+    if state is None:
+        stacked = layer.num_layers * (2 if layer.bidirectional else 1)
+        batch = x.shape[0 if layer.batch_first else 1]
+        state = x.new_zeros(stacked, batch, layer.proj_size or layer.hidden_size)
+        if layer.mode == "LSTM":
+            state = (state, x.new_zeros(stacked, batch, layer.hidden_size))
     settings = (
         layer.bias,
         layer.num_layers,

@@ -48,6 +48,10 @@ class Origin:
     beside: tuple[str, ...] = ()
 
 
+class Leaf(nn.Module):
+    """A layer whose inner modules are parts of it and no layers of their own."""
+
+
 @dataclass
 class Network:
     """A network that can be looked at, changed, trained and written.
@@ -85,7 +89,7 @@ class Network:
             )
             found = [(name, self.module.get_submodule(name)) for name in names]
         else:
-            found = [pair for pair in self.module.named_modules() if not any(pair[1].children())]
+            found = _leaves(self.module)
         for name, layer in found:
             if any(True for _ in layer.parameters()) or any(True for _ in layer.buffers()):
                 yield name, layer
@@ -112,8 +116,10 @@ class Network:
             for part_name, part in zip(names, layer, strict=True):
                 place(self.module, part_name, part)
             self._splice(name, names)
-        else:
+        elif isinstance(self.module, fx.GraphModule):
             place(self.module, name, layer)
+        else:
+            _become(self.module.get_submodule(name), layer)
         standing = self.parts[source]
         position = standing.index(name)
         self.parts[source] = (*standing[:position], *names, *standing[position + 1 :])
@@ -253,6 +259,25 @@ def _batch_is_free(program: ExportedProgram) -> bool:
 def _is_free(size: int | torch.SymInt) -> bool:
     # A size that the program turned out to need stays symbolic, with one number as its expression.
     return isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None
+
+
+def _leaves(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    leaves = [part for part in module.modules() if isinstance(part, Leaf)]
+    inside = {id(inner) for leaf in leaves for inner in leaf.modules() if inner is not leaf}
+    return [
+        (name, part)
+        for name, part in module.named_modules()
+        if id(part) not in inside and (isinstance(part, Leaf) or not any(part.children()))
+    ]
+
+
+def _become(layer: nn.Module, other: nn.Module) -> None:
+    """Make one layer into another where it stands.
+
+    Code that no graph could hold may keep it under several names, in a list, or as a bound method.
+    """
+    object.__setattr__(layer, "__class__", other.__class__)
+    object.__setattr__(layer, "__dict__", other.__dict__)
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from featherweight.engine.methods.registry import methods
 from featherweight.engine.network import Network, fingerprint
 from featherweight.engine.options import MethodDescription
 from featherweight.engine.prediction import Predictor, cost_of
+from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Recipe, recipe_to_yaml
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
@@ -42,6 +43,7 @@ from featherweight.engine.writing.files import check_target, make_folder
 from featherweight.engine.writing.onnx import write_onnx
 from featherweight.engine.writing.onnx_half import write_half_onnx
 from featherweight.engine.writing.safetensors import write_safetensors
+from featherweight.engine.writing.state_dict import write_state_dict
 
 FIXED_STEPS = 4
 UNPACKED = (
@@ -155,11 +157,18 @@ class Session:
         """
         opened, target = self._opened, Path(path)
         check_target(target, (archive, *opened.read_from))
-        network = read_network(Source(path=archive)) if archive else opened.stored
+        network = read_result(Path(archive), opened.network) if archive else opened.stored
+        if network.graph_lock and form not in ("archive", "safetensors"):
+            raise UserError(
+                f"{target} cannot hold the network: {network.graph_lock}.",
+                "Export the archive, or its weights as safetensors.",
+            )
         if form == "onnx":
             return write_onnx(network, target, opened.task, opened.network, job)
         if form == "onnx16":
             return write_half_onnx(network, target, opened.task, opened.network, job)
+        if form == "safetensors" and network.graph_lock:
+            return write_state_dict(network, target, job)
         if form == "safetensors":
             return write_safetensors(network, target, job)
         if form == "pt2":

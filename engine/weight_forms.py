@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.functional_layers import run, runs, without_tensors
-from featherweight.engine.network import Network
+from featherweight.engine.functional_layers import is_usual, run, runs, without_tensors
+from featherweight.engine.network import Leaf, Network
 
 Array = npt.NDArray[Any]
 
@@ -139,7 +139,7 @@ class MaskedForm(TrainableForm):
         return FloatForm(self())
 
 
-class CompactLayer(nn.Module):
+class CompactLayer(Leaf):
     """A layer some of whose weights are held by forms; it runs like the layer it replaces.
 
     The forms are `forms.<tensor>`; what is left (biases) stays parameters under `rest.<tensor>`.
@@ -159,6 +159,18 @@ class CompactLayer(nn.Module):
             {name: value for name, value in layer.named_parameters() if name not in forms}
         )
         self.train(layer.training)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what code that looks into its layers would find: a weight as it is now, a setting.
+
+        Raises AttributeError where the layer that it stands for has no such attribute.
+        """
+        settings = self.__dict__.get("settings")
+        if name.startswith("__") or settings is None or name in self._modules:
+            return super().__getattr__(name)
+        if name in self.forms:
+            return self.forms[name]()
+        return self.rest[name] if name in self.rest else getattr(settings, name)
 
     @property
     def inner_type(self) -> type[nn.Module]:
@@ -203,6 +215,8 @@ def form_lock(layer: nn.Module) -> str:
         return "Its weights are compressed already."
     if not takes_forms(layer):
         return f"{type(layer).__name__} layers keep their few weights as they are."
+    if not is_usual(layer):
+        return f"{type(layer).__name__} computes in a way of its own, which needs its own weights."
     weights = [value for value in layer.parameters(recurse=False) if value.ndim >= 2]
     if not weights:
         return "It has no weights of two or more dimensions."

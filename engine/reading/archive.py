@@ -1,12 +1,18 @@
-"""Coded archives (`.fwz`), opened to the same outputs bit for bit; nothing in them is run."""
+"""Coded archives (`.fwz`), opened to the same outputs bit for bit; nothing in them is run.
+
+One of a network without a graph holds weights, which go into the network of a factory: a function,
+or the file that the network came from.
+"""
 
 import math
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from featherweight.engine.archive_layout import (
     MAGIC,
@@ -23,8 +29,19 @@ from featherweight.engine.graph_values import DTYPES
 from featherweight.engine.methods.method import CodingMethod
 from featherweight.engine.methods.registry import methods
 from featherweight.engine.network import Network, Origin
-from featherweight.engine.reading.examples import random_inputs
-from featherweight.engine.weight_forms import Array, StoredForm, WeightForm, stored_forms
+from featherweight.engine.reading.examples import check_runs, random_inputs
+from featherweight.engine.reading.factory import built_network, load_weights
+from featherweight.engine.reading.formats import read_network
+from featherweight.engine.weight_forms import (
+    Array,
+    CompactLayer,
+    FloatForm,
+    StoredForm,
+    WeightForm,
+    densified,
+    form_lock,
+    stored_forms,
+)
 
 SUFFIXES = (SUFFIX,)
 # No real network has so many weights for its file; without a bound a few bytes could ask for all
@@ -32,6 +49,8 @@ SUFFIXES = (SUFFIX,)
 ALWAYS_ELEMENTS = 1 << 26
 ELEMENTS_PER_BYTE = 256
 LARGEST_INPUT = 1 << 28
+LONGEST_REASON = 300
+UNTOLD = "it could not be captured"
 PART_DTYPES = ("<f4", "<f2", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4")
 
 
@@ -47,8 +66,20 @@ def read(source: Source) -> Network:
     Raises UserError, naming the place, where the file is damaged or asks for the absurd.
     """
     path = Path(source.path)
+    return _read(path, lambda header: _built(source, header))
+
+
+def read_result(path: Path, original: Network) -> Network:
+    """Open an archive that was made of `original`, whose module holds what it lacks a graph for.
+
+    `original` is unchanged, and its tensors are in use by none of the two. Raises UserError.
+    """
+    return _read(path, lambda _: densified(original).module)
+
+
+def _read(path: Path, build: Callable[[Header], nn.Module]) -> Network:
     try:
-        return _network(path)
+        return _network(path, build)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
     except DamagedError as error:
@@ -58,11 +89,11 @@ def read(source: Source) -> Network:
         ) from error
 
 
-def _network(path: Path) -> Network:
+def _network(path: Path, build: Callable[[Header], nn.Module]) -> Network:
     data = path.read_bytes()
     header, start = header_of(data)
     _check_sizes(header, len(data))
-    held = {f"{layer.name}.{tensor}" for layer in header.graph.layers for tensor in layer.held}
+    held = _held(header)
     tensors: dict[str, Tensor] = {}
     forms: dict[str, WeightForm] = {}
     for record in header.tensors:
@@ -75,14 +106,63 @@ def _network(path: Path) -> Network:
             _restore(record, piece, held, tensors, forms)
         except ValueError as error:
             raise DamagedError(place, str(error)) from error
+    shapes = [given.shape for given in header.inputs]
+    example = random_inputs(shapes, [given.dtype for given in header.inputs], header.rows)
+    origin, free = Origin(str(path), "coded archive"), header.dynamic_batch
+    if header.graph is None:
+        module = build(header)
+        floats = {name: form() for name, form in forms.items()}
+        load_weights(module, {**tensors, **floats}, str(path))
+        check_runs(module, example, str(path))
+        network = Network(module, example, origin, header.graph_lock or UNTOLD, free)
+        _compact(network, forms)
+        return network
     try:
         module = from_plain(header.graph, Contents(tensors, forms))
     except ValueError as error:
         raise DamagedError("its graph", str(error)) from error
-    shapes = [given.shape for given in header.inputs]
-    example = random_inputs(shapes, [given.dtype for given in header.inputs], header.rows)
-    origin = Origin(str(path), "coded archive")
-    return Network(module, example, origin, dynamic_batch=header.dynamic_batch)
+    return Network(module, example, origin, dynamic_batch=free)
+
+
+def _held(header: Header) -> set[str]:
+    """Return the names of the tensors that stay in their small forms."""
+    if header.graph is None:
+        small = (tensor for tensor in header.tensors if tensor.form != FloatForm.kind)
+        return {name for tensor in small if tensor.coder for name in tensor.names}
+    return {f"{layer.name}.{tensor}" for layer in header.graph.layers for tensor in layer.held}
+
+
+def _built(source: Source, header: Header) -> nn.Module:
+    """Return the network that the weights of an archive without a graph belong to."""
+    if not source.factory:
+        raise UserError(
+            f"{source.path} holds weights only, because the network has no graph: "
+            f"{' '.join(header.graph_lock.split())[:LONGEST_REASON] or UNTOLD}.",
+            "Name what builds the network: --factory module:function, path/to/file.py:function, "
+            "or the file that it was opened from.",
+        )
+    if not Path(source.factory).is_file():
+        return built_network(source, len(header.tensors))
+    shapes = tuple(given.shape for given in header.inputs)
+    kinds = tuple(given.dtype for given in header.inputs)
+    file = {"path": source.factory, "trust": source.trust}
+    asked = msgspec.convert({**file, "input_shapes": shapes, "input_dtypes": kinds}, Source)
+    original = read_network(asked)
+    if isinstance(original.module, fx.GraphModule):
+        raise UserError(
+            f"{source.factory} has a graph, and {source.path} was made of a network without one.",
+            "Name the file that the network was opened from.",
+        )
+    return densified(original).module
+
+
+def _compact(network: Network, forms: Mapping[str, WeightForm]) -> None:
+    """Let the layers of a network hold their weights in these forms, in place."""
+    for name, layer in list(network.layers()):
+        tensors = [tensor for tensor, _ in layer.named_parameters(recurse=False)]
+        held = {tensor: forms[key] for tensor in tensors if (key := f"{name}.{tensor}") in forms}
+        if held and not form_lock(layer):
+            network.replace(name, CompactLayer(layer, held))
 
 
 def _check_sizes(header: Header, size: int) -> None:

@@ -1,5 +1,7 @@
 """The coded archive: every tensor in as few bits as its form and its coder have, and the graph.
 
+Of a network without a graph it holds the tensors of its state dict.
+
 The ledger that writing returns adds up to the size of the file, to the byte.
 """
 
@@ -53,17 +55,22 @@ def write_archive(network: Network, codings: Mapping[str, CodingMethod], path: P
 
     `codings` are coders by the names of current layers; without one, forms are bit-packed and
     plain weights stay raw float32. The same network gives the same bytes. The file is replaced at
-    once or not at all. Raises UserError where the network has no graph, a coder cannot take a
-    layer's weights or the file cannot be written.
+    once or not at all. Raises UserError where no file can name a layer or an operation, a coder
+    cannot take a layer's weights or the file cannot be written.
     """
     graph = storable_graph(network, path)
-    stored = _stored_once(_tensors(network, graph, codings))
+    unknown = set(codings) - {name for name, _ in network.layers()}
+    if unknown:
+        raise ValueError(f"there are codings for layers that do not exist: {sorted(unknown)}")
+    held = _tensors(network, graph, codings) if graph else _state(network, codings)
+    stored = _stored_once(held)
     header = Header(
         graph,
         tuple(_input(tensor) for tensor in network.example),
         _rows(network, graph),
         network.dynamic_batch,
         tuple(tensor.form for tensor in stored),
+        network.graph_lock,
     )
     start = start_of(header)
     write_pieces(path, [start, *(tensor.data for tensor in stored)])
@@ -72,24 +79,24 @@ def write_archive(network: Network, codings: Mapping[str, CodingMethod], path: P
     return Ledger(entries=entries, container=8 * size - sum(entry.bits for entry in entries))
 
 
-def storable_graph(network: Network, path: Path) -> GraphForm:
-    """Return the graph as an archive at `path` holds it. Raises UserError where it cannot."""
-    hint = "Export it as ONNX or .pt2 instead."
+def storable_graph(network: Network, path: Path) -> GraphForm | None:
+    """Return the graph as an archive at `path` holds it, None where the network has none.
+
+    Raises UserError where it cannot be held.
+    """
     if not isinstance(network.module, fx.GraphModule):
-        message = f"{path} cannot hold a network without a graph: {network.graph_lock}"
-        raise UserError(message, hint)
+        return None
     try:
         return to_plain(network.module)
     except ValueError as error:
-        raise UserError(f"{path} cannot hold this network: {error}.", hint) from error
+        raise UserError(
+            f"{path} cannot hold this network: {error}.", "Export it as ONNX or .pt2 instead."
+        ) from error
 
 
 def _tensors(
     network: Network, graph: GraphForm, codings: Mapping[str, CodingMethod]
 ) -> Iterator[_Held]:
-    unknown = set(codings) - {layer.name for layer in graph.layers}
-    if unknown:
-        raise ValueError(f"there are codings for layers that do not exist: {sorted(unknown)}")
     for layer in graph.layers:
         yield from _of_layer(layer.name, network.layer(layer.name), codings.get(layer.name))
     parameters = dict(network.module.named_parameters(remove_duplicate=False))
@@ -97,6 +104,20 @@ def _tensors(
     for name in raw_names(graph):
         value = parameters[name] if name in parameters else buffers[name]
         yield _plain("", name, value, name in parameters)
+
+
+def _state(network: Network, codings: Mapping[str, CodingMethod]) -> Iterator[_Held]:
+    """Give every tensor of a state dict under each of its names."""
+    coded = {id(network.layer(name)): coder for name, coder in codings.items()}
+    taken: list[str] = []
+    for name, layer in network.module.named_modules(remove_duplicate=False):
+        if isinstance(layer, CompactLayer) or id(layer) in coded:
+            taken.append(f"{name}." if name else "")
+            yield from _of_layer(name, layer, coded.get(id(layer)))
+    for name, value in network.module.state_dict(keep_vars=True).items():
+        if isinstance(value, Tensor) and not name.startswith(tuple(taken)):
+            owner, _, leaf = name.rpartition(".")
+            yield _plain(owner, leaf, value, isinstance(value, nn.Parameter))
 
 
 def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterator[_Held]:
@@ -209,8 +230,9 @@ def _input(tensor: Tensor) -> InputForm:
     return InputForm(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
 
-def _rows(network: Network, graph: GraphForm) -> int:
+def _rows(network: Network, graph: GraphForm | None) -> int:
     """Return a number above all integer inputs: rows of the smallest embedding, else the inputs."""
-    rows = [layer.options["num_embeddings"] for layer in graph.layers if layer.kind == "Embedding"]
+    layers = graph.layers if graph else ()
+    rows = [layer.options["num_embeddings"] for layer in layers if layer.kind == "Embedding"]
     seen = [int(x.max()) + 1 for x in network.example if x.dtype == torch.int64 and x.numel()]
     return max(min(rows or seen, default=1), 1)

@@ -322,12 +322,6 @@ def test_that_a_real_convolution_in_four_bits_by_ans_takes_less_than_packed(
     assert 8 * sizes["bit_packed"] / weights < 4.3
 
 
-def test_that_a_network_without_a_graph_is_refused_with_its_reason(tmp_path: Path) -> None:
-    network = Network(nn.Linear(2, 2), (torch.zeros(1, 2),), graph_lock="it branches on its data")
-    with pytest.raises(UserError, match="it branches on its data"):
-        write_archive(network, {}, tmp_path / "network.fwz")
-
-
 def test_that_weights_still_in_training_and_unknown_layers_are_no_archive(tmp_path: Path) -> None:
     network = captured("linear").copy()
     with pytest.raises(ValueError, match="do not exist: \\['nowhere'\\]"):

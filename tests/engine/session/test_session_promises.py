@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import Event, ExportFormat, JobStarted, Source, TaskSource
+from featherweight.engine.events import Event, ExportFormat, Source, TaskSource
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import capture
 from featherweight.engine.recipe import Choice, Recipe, Setting, read_recipe
@@ -123,32 +123,6 @@ def test_that_data_of_the_same_name_elsewhere_does_not_replace_a_result(
         session.set_task(source)
         results.append(session.compress(recipe, "run", str(tmp_path / "results"), Job()))
     assert len({result.archive for result in results}) == 3
-
-
-def test_that_a_network_without_a_graph_is_refused_before_a_run_begins(tmp_path: Path) -> None:
-    torch.save({"fc.weight": torch.ones(3, 3), "fc.bias": torch.ones(3)}, tmp_path / "weights.pt")
-    factory = tmp_path / "branching_factory.py"
-    factory.write_text(
-        "import torch\n"
-        "class Branching(torch.nn.Module):\n"
-        "    def __init__(self):\n"
-        "        super().__init__(); self.fc = torch.nn.Linear(3, 3)\n"
-        "    def forward(self, x):\n"
-        "        return self.fc(x) if x.sum() > 0 else x\n"
-    )
-    session, began = Session(), list[Event]()
-    session.open(
-        Source(
-            path=str(tmp_path / "weights.pt"),
-            factory=f"{factory}:Branching",
-            trust=(str(factory),),
-            input_shapes=((1, 3),),
-        )
-    )
-    recipe = Recipe(layers={"fc": Choice(precision=Setting("integer"))})
-    with pytest.raises(UserError, match="without a graph"):
-        session.compress(recipe, "run", str(tmp_path / "results"), Job(began.append))
-    assert not any(isinstance(event, JobStarted) for event in began)
 
 
 def test_that_a_folder_that_cannot_be_made_is_told_in_a_sentence(
