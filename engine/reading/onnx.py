@@ -84,6 +84,11 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
     count = builder.quantized + file.unpacked
     if count:
         notes.append(f"Quantized weights of the file, opened as float32: {count}.")
+    if file.block:
+        notes.append(
+            f"ONNX Runtime laid the weights out for one processor, in blocks of {file.block} "
+            "channels; they were put in their usual order."
+        )
     if builder.rounded:
         notes.append(f"Activations are rounded to 8 bits as in the file: {builder.rounded}.")
     return module, tuple(notes)

@@ -149,18 +149,6 @@ def test_that_the_extended_optimizer_leaves_a_readable_encoder(
     assert kinds(network).count("Linear") == 6
 
 
-def test_that_a_layout_for_one_processor_is_refused_with_its_mend(
-    exported: Callable[..., Path],
-) -> None:
-    path = exported(Pictures, torch.randn(PICTURE))
-    model = onnx.load(path)
-    model.graph.node[0].domain = "com.microsoft.nchwc"
-    onnx.save(model, path)
-    with pytest.raises(UserError, match=r"Conv of com\.microsoft\.nchwc") as caught:
-        read_network(Source(path=str(path)))
-    assert "Export the network again" in caught.value.hint
-
-
 def floats(name: str, *shape: int) -> TensorProto:
     values = np.random.default_rng(len(name)).normal(size=shape).astype(np.float32)
     return numpy_helper.from_array(values, name)

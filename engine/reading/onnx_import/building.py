@@ -22,6 +22,7 @@ from featherweight.engine.reading.onnx_import import (
     resizing,
     shapes,
 )
+from featherweight.engine.reading.onnx_import.channels_last import without_turns
 from featherweight.engine.reading.onnx_import.layers import Operands, Parameters, builders
 from featherweight.engine.reading.onnx_import.model import OnnxFile
 from featherweight.engine.reading.onnx_import.module import OnnxNetwork, Step, network_of
@@ -152,7 +153,7 @@ class Builder:
 
     def _rewritten(self, nodes: Sequence[NodeProto]) -> list[NodeProto]:
         try:
-            return rewrite(self.file, nodes)
+            return without_turns(rewrite(self.file, nodes))
         except UnsupportedError as error:
             raise UserError(
                 f"{self.file.path} cannot be read: the {error} in one of its quantized or fused "

@@ -26,7 +26,7 @@ def _with_activation(node: NodeProto, to: Rewriting) -> Nodes:
     yield to.like(node, kind, inputs, plain, without=extra)
     if addend:
         yield to.node("Add", (plain, addend), summed)
-    activation = settings["activation"]
+    activation = settings.get("activation", "Identity")
     numbers = settings.get("activation_params", [])
     if kind == "Gemm":
         numbers = [

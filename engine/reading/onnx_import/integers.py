@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import NodeProto
 
+from featherweight.engine.reading.onnx_import.channels_last import between_turns
 from featherweight.engine.reading.onnx_import.rewriting import Rewriting, rewrites
 from featherweight.engine.reading.onnx_import.values import Host, UnsupportedError
 
@@ -71,7 +72,8 @@ def _quantized_gemm(node: NodeProto, to: Rewriting) -> Nodes:
 def _quantized_elementwise(node: NodeProto, to: Rewriting) -> Nodes:
     kind, count = ELEMENTWISE[node.op_type]
     if to.attributes(node).get("channels_last", 0):
-        raise UnsupportedError("order of channels is not read")
+        yield from between_turns(node, to, (node.op_type, node.domain))
+        return
     inputs = []
     for at in range(count):
         inputs.append(to.name(node, f"input{at}"))

@@ -44,7 +44,8 @@ class OnnxFile:
 
     `nodes` are those of the graph in order; `constants` its initializers by name, floats as
     float32; `kinds` are the other kinds of float in the file, and `unpacked` counts the weights
-    that were small integers in it. `beside` are the files in which it keeps weights.
+    that were small integers in it. `beside` are the files in which it keeps weights. `block` is
+    the number of channels in a block where weights were laid out for one processor.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class OnnxFile:
     outputs: list[str] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
     unpacked: int = 0
+    block: int = 0
     beside: set[Path] = field(default_factory=set)
 
     def array(self, tensor: TensorProto) -> Host:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 
+from featherweight.engine.reading.onnx_import.blocked import without_blocks
 from featherweight.engine.reading.onnx_import.model import OnnxFile
 from featherweight.engine.reading.onnx_import.values import Host, UnsupportedError
 
@@ -126,4 +127,5 @@ class Rewriting:
 
 def rewrite(file: OnnxFile, nodes: Sequence[NodeProto]) -> list[NodeProto]:
     """Return nodes of the standard's own float operators that stand for these."""
-    return list(Rewriting(file, nodes).run(nodes))
+    plain = without_blocks(file, nodes)
+    return list(Rewriting(file, plain).run(plain))

@@ -84,6 +84,13 @@ def _swap_last_axes(_: Call, value: Value) -> Value:
     return tensor(value).transpose(-1, -2)
 
 
+@operator("FirstChannels")
+def _first_channels(call: Call, value: Value) -> Value:
+    """Leave out the channels behind the first `count`, which is 0 where none are left out."""
+    data, count = tensor(value), call["count"]
+    return data.narrow(1, 0, count) if 0 < count < data.shape[1] else data
+
+
 @operator("PositionsLike")
 def _positions_like(_: Call, tokens: Value) -> Value:
     return torch.arange(tensor(tokens).shape[1]).unsqueeze(0)
