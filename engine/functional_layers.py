@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from featherweight.engine.structured_layers import StructuredLayer
+
 
 def runs(layer: nn.Module) -> bool:
     """Say whether a layer can be run on given weights."""
@@ -76,6 +78,11 @@ def _embedding(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
     return functional.embedding(x, weights["weight"], layer.padding_idx)
 
 
+def _structured(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    result: Tensor = layer.computed(weights, x)
+    return result
+
+
 def _recurrent(layer: Any, weights: dict[str, Tensor], x: Tensor, state: Any = None) -> Any:
     flat = [weights[name] for names in layer._all_weights for name in names]
     if state is None:
@@ -109,4 +116,5 @@ _RUNS: dict[type[nn.Module], Callable[..., Any]] = {
     nn.ConvTranspose3d: _transposed,
     nn.Embedding: _embedding,
     nn.RNNBase: _recurrent,
+    StructuredLayer: _structured,
 }

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from featherweight.engine.inspecting.free_operations import is_free
+from featherweight.engine.structured_layers import StructuredLayer
 from featherweight.engine.weight_forms import CompactLayer
 
 Shape = Sequence[int]
@@ -28,6 +29,7 @@ FREE_LAYERS = (
     nn.PReLU,
     nn.Dropout,
     nn.Identity,
+    nn.ChannelShuffle,
 )
 
 
@@ -126,6 +128,10 @@ def _cell(layer: Any, inputs: Shape, _: Shape) -> int:
     return math.prod(inputs[:-1]) * gates * width
 
 
+def _structured(layer: Any, _: Shape, outputs: Shape) -> int:
+    return math.prod(outputs) // int(layer.out_features) * int(layer.products())
+
+
 def _nothing(_layer: Any, _inputs: Shape, _outputs: Shape) -> int:
     return 0
 
@@ -138,6 +144,7 @@ _FORMULAS: tuple[tuple[Any, _LayerFormula], ...] = (
     (nn.Bilinear, _bilinear),
     (nn.RNNBase, _recurrent),
     ((nn.LSTMCell, nn.GRUCell, nn.RNNCell), _cell),
+    (StructuredLayer, _structured),
     (FREE_LAYERS, _nothing),
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from featherweight.engine.network import Network
+from featherweight.engine.structured_layers import StructuredLayer
 from featherweight.engine.weight_forms import CompactLayer, WeightForm
 
 
@@ -65,7 +66,7 @@ def describe_layer(layer: nn.Module) -> str:
     plain: Any = layer.settings if isinstance(layer, CompactLayer) else layer
     if isinstance(plain, nn.modules.conv._ConvNd):
         return _convolution(plain)
-    if isinstance(plain, nn.Linear):
+    if isinstance(plain, nn.Linear | StructuredLayer):
         return f"{plain.in_features} → {plain.out_features}"
     if isinstance(plain, nn.Embedding):
         return f"{plain.num_embeddings} × {plain.embedding_dim}"

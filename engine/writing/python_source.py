@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch._ops import OpOverload
 
 from featherweight.engine.graph_form import KINDS, to_plain
+from featherweight.engine.structured_layers import StructuredLayer
 
 HEADER = '"""A network that Featherweight wrote. It needs torch and safetensors, nothing else.'
 INDENT = " " * 8
@@ -71,7 +72,6 @@ class SourceWriter:
         ties = self._ties()
         inputs = [node.name for node in self.module.graph.nodes if node.op == "placeholder"]
         arguments = ", ".join(f"{self._value_name(name)}: torch.Tensor" for name in inputs)
-        calls = list(self._calls())
         return "\n".join(
             [
                 HEADER,
@@ -89,6 +89,7 @@ class SourceWriter:
                 "from torch.nn import functional",
                 "",
                 "",
+                *_own_classes({KINDS[form.kind] for form in self.layers.values()}),
                 "class Network(nn.Module):",
                 "    def __init__(self) -> None:",
                 f"{INDENT}super().__init__()",
@@ -96,7 +97,7 @@ class SourceWriter:
                 *(f"{INDENT}self.{name} = self.{kept}" for name, kept in ties.items()),
                 "",
                 f"    def forward(self, {arguments}):",
-                *calls,
+                *self._calls(),
                 "",
                 "",
                 "# Tensors that are one and the same, and in the file once.",
@@ -146,7 +147,7 @@ class SourceWriter:
         for name, form in self.layers.items():
             attribute = self._attribute(name)
             options = _options(KINDS[form.kind], form.options)
-            yield _wrapped(f"{INDENT}self.{attribute} = nn.{form.kind}(", options)
+            yield _wrapped(f"{INDENT}self.{attribute} = {_class(form.kind)}(", options)
             layer = self.module.get_submodule(name)
             for inner in layer.state_dict():
                 self.names[f"{name}.{inner}"] = f"{attribute}.{inner}"
@@ -231,6 +232,19 @@ class SourceWriter:
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         return f'torch.device("{value}")' if isinstance(value, torch.device) else repr(value)
+
+
+def _class(kind: str) -> str:
+    """Return how the source names a kind of layer: of torch, or written into it."""
+    return kind if issubclass(KINDS[kind], StructuredLayer) else f"nn.{kind}"
+
+
+def _own_classes(kinds: set[type[nn.Module]]) -> list[str]:
+    """Return the source of the layers that torch has not, their base first."""
+    own = sorted((kind for kind in kinds if issubclass(kind, StructuredLayer)),
+                 key=lambda kind: kind.__name__)  # fmt: skip
+    bases: list[type[nn.Module]] = [StructuredLayer] if own else []
+    return [inspect.getsource(kind).rstrip() + "\n\n" for kind in (*bases, *own)]
 
 
 def _sliced(given: list[str]) -> str:
