@@ -42,9 +42,24 @@ def read(source: Source) -> Network:
     _fix_inputs(file, source)
     example = _example(file, source)
     module, notes = _built(file, example)
+    notes += _unused_types(file, source)
     network = opened(module, source, "ONNX", example, notes)
     beside = tuple(sorted(map(str, file.beside)))
     return replace(network, origin=replace(network.origin, beside=beside))
+
+
+def _unused_types(file: OnnxFile, source: Source) -> tuple[str, ...]:
+    """Say where other types than the file's were asked for; float32 is asked for by default."""
+    kinds = [_dtype(given) for given in file.inputs]
+    return tuple(
+        f"The input {given.name} is {kind} in the file, not {asked} as given."
+        for given, kind, asked in zip(file.inputs, kinds, source.input_dtypes, strict=False)
+        if asked not in (kind, "float32")
+    )
+
+
+def _dtype(given: GraphInput) -> str:
+    return str(DTYPES.get(given.kind, torch.float32)).removeprefix("torch.")
 
 
 def _fix_inputs(file: OnnxFile, source: Source) -> None:
@@ -59,8 +74,7 @@ def _fix_inputs(file: OnnxFile, source: Source) -> None:
         given = inputs.pop(name)
         sizes = [size if isinstance(size, int) else 1 for size in given.sizes]
         check_shapes([sizes or [1]], str(file.path))
-        dtype = str(DTYPES.get(given.kind, torch.float32)).removeprefix("torch.")
-        file.constants[name] = np.full(sizes, value, dtype)
+        file.constants[name] = np.full(sizes, value, _dtype(given))
     file.inputs = list(inputs.values())
 
 
@@ -134,8 +148,7 @@ def _example(file: OnnxFile, source: Source) -> Inputs:
                 "Export the network with tensors as inputs.",
             )
     check_shapes(shapes, str(file.path))
-    dtypes = [str(DTYPES[given.kind]).removeprefix("torch.") for given in file.inputs]
-    return random_inputs(shapes, dtypes, _vocabulary(file))
+    return random_inputs(shapes, list(map(_dtype, file.inputs)), _vocabulary(file))
 
 
 def _shape(given: GraphInput, file: OnnxFile) -> tuple[int, ...]:

@@ -164,7 +164,7 @@ def test_that_a_branch_on_constants_or_sizes_is_decided(saved: Callable[..., Pat
     check(read_network(Source(path=str(path))), {"x": torch.randn(3, 4)}, path)
 
 
-@pytest.mark.parametrize("op", ["Loop", "Scan", "SequenceAt", "NonMaxSuppression", "StringConcat"])
+@pytest.mark.parametrize("op", ["Loop", "Scan", "SequenceAt", "StringConcat"])
 def test_that_what_is_no_graph_of_layers_is_named_with_its_mend(
     op: str, saved: Callable[..., Path]
 ) -> None:

@@ -173,9 +173,19 @@ for _name, _compute, _maybe in UNARY:
     _unary(_name, _compute, _maybe)
 
 
-@operator("Identity", "Dropout")
-def _identity(call: Call, value: Value, *_: Value) -> Value | tuple[Value, ...]:
-    return (value, None) if call.outputs > 1 else value
+@operator("Identity")
+def _identity(_: Call, value: Value) -> Value:
+    return value
+
+
+@operator("Dropout")
+def _dropout(call: Call, value: Value, *_: Value) -> Value | tuple[Value, ...]:
+    """Keep all. The mask that some ask for tells what is kept, in old versions nothing at all."""
+    if call.outputs == 1:
+        return value
+    data = tensor(value)
+    mask = torch.ones_like if call.version >= 12 else torch.zeros_like
+    return data, mask(data, dtype=torch.bool if call.version >= 10 else data.dtype)
 
 
 @operator("Cast")
@@ -282,9 +292,10 @@ def _cumulative_sum(call: Call, value: Value, axis: Value) -> Value:
 
 
 @operator("TopK")
-def _top(call: Call, value: Value, count: Value) -> tuple[Value, ...]:
+def _top(call: Call, value: Value, count: Value = None) -> tuple[Value, ...]:
     largest, ordered = bool(call.get("largest", 1)), bool(call.get("sorted", 1))
-    return tuple(torch.topk(tensor(value), number(count), call.get("axis", -1), largest, ordered))
+    kept = call["k"] if count is None else number(count)
+    return tuple(torch.topk(tensor(value), kept, call.get("axis", -1), largest, ordered))
 
 
 @operator("QuantizeLinear")

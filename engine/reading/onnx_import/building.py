@@ -20,6 +20,7 @@ from featherweight.engine.reading.onnx_import import (
     neural,
     recurrent,
     resizing,
+    selecting,
     shapes,
 )
 from featherweight.engine.reading.onnx_import.channels_last import without_turns
@@ -43,7 +44,7 @@ from featherweight.engine.reading.onnx_import.values import (
 )
 
 # These fill `operators`, `builders` and `rewriters` as they are imported.
-OPERATOR_MODULES = (arithmetic, fused, integers, neural, recurrent, resizing, shapes)
+OPERATOR_MODULES = (*(arithmetic, fused, integers, neural, recurrent, resizing, selecting, shapes),)
 
 # Inputs that say how, not what: they stay numbers and never become tensors of the network.
 SETTINGS: dict[str, tuple[int, ...]] = {
@@ -64,6 +65,7 @@ SETTINGS: dict[str, tuple[int, ...]] = {
     "OneHot": (1, 2),
     "CastLike": (1,),
     "Gather": (1,),
+    "NonMaxSuppression": (2, 3, 4),
     **dict.fromkeys((*arithmetic.REDUCTIONS, "ReduceProd"), (1,)),
 }
 # Layers of these may share a weight, like the first and the last of a language model. For others

@@ -170,11 +170,18 @@ def _transposed(call: Call, operands: Operands) -> Layer | None:
     pads = call.get("pads") or [0] * 2 * count
     stride = call.get("strides") or [1] * count
     mode = call.get("auto_pad", "NOTSET")
-    if call.get("output_shape"):
-        raise UnsupportedError("choice of the output's shape is not read")
-    if mode.startswith("SAME"):
-        spans = zip(kernel, call.get("dilations") or [1] * count, stride, strict=True)
-        totals = [max((k - 1) * d + 1 - s, 0) for k, d, s in spans]
+    wanted = call.get("output_shape")
+    if wanted or mode.startswith("SAME"):
+        dilations = call.get("dilations") or [1] * count
+        totals = [(k - 1) * d + 1 - s for k, d, s in zip(kernel, dilations, stride, strict=True)]
+        if wanted:
+            extra = call.get("output_padding") or [0] * count
+            sizes = operands.example().shape[2:]
+            given = zip(totals, sizes, stride, extra, wanted[-count:], strict=True)
+            totals = [total + size * s + more - want for total, size, s, more, want in given]
+            if min(totals) < 0:
+                raise UnsupportedError("output is larger than the weights reach")
+        totals = [max(total, 0) for total in totals]
         small, large = [total // 2 for total in totals], [-(-total // 2) for total in totals]
         pads = small + large if mode == "SAME_UPPER" else large + small
     even = pads[:count] == pads[count:]
@@ -242,6 +249,8 @@ def _parameter(array: Host) -> nn.Parameter:
 def _batch_norm(call: Call, operands: Operands) -> Layer | None:
     if not operands.known(1, 2, 3, 4):
         raise UnsupportedError("statistics are computed, not constants")
+    if not call.get("spatial", 1):
+        return None
     names = ("weight", "bias", "running_mean", "running_var")
     tensors: dict[str, Any] = {name: operands.parameter(at) for at, name in enumerate(names, 1)}
     for name in names[2:]:

@@ -17,9 +17,11 @@ from featherweight.engine.reading.onnx_import.values import Host
 
 OLDEST, NEWEST = 7, 26
 DAMAGE = (
-    *(DecodeError, ValueError, TypeError, LookupError, OSError, MemoryError, RuntimeError),
+    *(DecodeError, ValueError, TypeError, LookupError, OSError, RuntimeError),
     onnx.checker.ValidationError,
 )
+# What Protocol Buffers, the format around an ONNX graph, can hold.
+MOST_BYTES = (1 << 31) - 1
 # No network has so many nodes; functions that call functions can make a few lines more than that.
 MOST_NODES = 1 << 20
 PACKED = {"int4": np.int8, "int2": np.int8, "uint4": np.uint8, "uint2": np.uint8}
@@ -117,14 +119,24 @@ class OnnxFile:
 
 
 def load(path: Path) -> OnnxFile:
-    """Read an ONNX file. Raises UserError where it is damaged, too old or too new."""
+    """Read an ONNX file. Raises UserError where it is damaged, too large, too old or too new."""
     file = OnnxFile(path)
+    if path.stat().st_size > MOST_BYTES:
+        raise UserError(
+            f"{path} is larger than the 2 GB that an ONNX file can have.",
+            "Save it with its weights in a file beside it (external data).",
+        )
     try:
         model = onnx.load_model(path, load_external_data=False)
         if model.functions:
             _check_functions(model)
             model = onnx.inliner.inline_local_functions(model)
         _fill(file, model)
+    except MemoryError as error:
+        raise UserError(
+            f"{path} takes more memory to read than there is.",
+            "Close other programs, or open it on a machine with more memory.",
+        ) from error
     except DAMAGE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(

@@ -1,5 +1,7 @@
 """ONNX operators of neural networks that hold no weights: pooling, norms, resizing, attention."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -114,10 +116,39 @@ def _global_pool(call: Call, value: Value) -> Value:
     return data.mean(axes, True) if call.op == "GlobalAveragePool" else data.amax(axes, True)
 
 
-@operator("Softmax", "LogSoftmax")
+@operator("LpPool", "GlobalLpPool")
+def _length_pool(call: Call, value: Value) -> Value:
+    data, power = tensor(value), call.get("p", 2)
+    powers = data.abs() ** power
+    if call.op == "GlobalLpPool":
+        total: Tensor = powers.sum(list(range(2, data.ndim)), True) ** (1 / power)
+        return total
+    kernel = call["kernel_shape"]
+    count = len(kernel)
+    if any(size > 1 for size in call.get("dilations", [])) or call.get("ceil_mode", 0):
+        raise UnsupportedError("dilation or rounding up is not read")
+    padded = functional.pad(powers, flat_pads(*pads_of(call, list(data.shape[2:]), kernel)))
+    means = AVERAGE_POOLS[count - 1](padded, kernel, call.get("strides") or [1] * count)
+    lengths: Tensor = (means * math.prod(kernel)) ** (1 / power)
+    return lengths
+
+
+def _hardmax(data: Tensor, axis: int) -> Tensor:
+    places = data.argmax(axis, keepdim=True)
+    return torch.zeros_like(data).scatter(axis, places, torch.ones_like(data))
+
+
+SOFTMAXES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "Softmax": functional.softmax,
+    "LogSoftmax": functional.log_softmax,
+    "Hardmax": _hardmax,
+}
+
+
+@operator(*SOFTMAXES)
 def _softmax(call: Call, value: Value) -> Value:
     data = tensor(value)
-    compute = functional.softmax if call.op == "Softmax" else functional.log_softmax
+    compute = SOFTMAXES[call.op]
     if call.version >= 13:
         return compute(data, call.get("axis", -1))
     axis = call.get("axis", 1) % data.ndim
@@ -156,6 +187,15 @@ def _activation(call: Call, value: Value) -> Value:
 def _prelu(_: Call, value: Value, slope: Value) -> Value:
     data = tensor(value)
     return torch.where(data >= 0, data, data * operand(slope, data))
+
+
+@operator("BatchNormalization")
+def _element_norm(call: Call, value: Value, *statistics: Value) -> Value:
+    """Normalize every element by its own numbers: what old versions call not spatial."""
+    scale, shift, mean, variance = (tensor(one) for one in statistics)
+    deviation = (variance + call.get("epsilon", 1e-5)).sqrt()
+    result: Tensor = (tensor(value) - mean) * scale / deviation + shift
+    return result
 
 
 @operator("InstanceNormalization")
@@ -266,6 +306,30 @@ def _attention(call: Call, query: Value, key: Value, value: Value, *rest: Value)
         enable_gqa=queries.shape[1] != keys.shape[1],
     )
     return result.transpose(1, 2).flatten(2) if flat else result
+
+
+@operator("RotaryEmbedding")
+def _rotary(call: Call, value: Value, cos: Value, sin: Value, places: Value = None) -> Value:
+    """Turn pairs of features by angles that depend on the position; tables are made by then."""
+    data, flat = tensor(value), tensor(value).ndim == 3
+    data = data if not flat else _by_head(data, call["num_heads"])
+    tables = [tensor(one) for one in (cos, sin)]
+    if places is not None:
+        indices = tensor(places).long()
+        tables = [_rows(one, indices) for one in tables]
+    c, s = (one.unsqueeze(1) for one in tables)
+    width = call.get("rotary_embedding_dim", 0) or data.shape[-1]
+    turned, rest = data[..., :width], data[..., width:]
+    near = bool(call.get("interleaved", 0))
+    one, two = (turned[..., ::2], turned[..., 1::2]) if near else turned.chunk(2, -1)
+    parts = (one * c - two * s, one * s + two * c)
+    joined = torch.stack(parts, -1).flatten(-2) if near else torch.cat(parts, -1)
+    result = torch.cat([joined, rest], -1)
+    return result.transpose(1, 2).flatten(2) if flat else result
+
+
+def _rows(table: Tensor, indices: Tensor) -> Tensor:
+    return table.index_select(0, indices.reshape(-1)).reshape(*indices.shape, table.shape[-1])
 
 
 @operator("ScoresOfMask")

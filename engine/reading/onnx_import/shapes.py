@@ -155,12 +155,18 @@ def _slice(call: Call, value: Value, *inputs: Value) -> Value:
     axes = call.setting("axes", inputs, 2) or list(range(len(starts)))
     steps = call.setting("steps", inputs, 3) or [1] * len(starts)
     data: Any = value if isinstance(value, Tensor) else np.asarray(value)
+    if not all(isinstance(bound, int) for bound in (*starts, *ends)):
+        # It follows a size of the input, which NumPy would take for fixed.
+        data = tensor(value)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         at = axis % data.ndim
         if isinstance(data, Tensor) and step < 0:
             if step != -1 or not (start == -1 or start >= data.shape[at] - 1) or end > -(2**31):
                 raise UnsupportedError(f"step {step} is not read")
             data = data.flip(at)
+        elif isinstance(data, Tensor):
+            # Python's own slices would fix an end that follows the length of the input.
+            data = torch.ops.aten.slice.Tensor(data, at, start, end, step)
         else:
             cut = slice(start, None if step < 0 and end < -data.shape[at] else end, step)
             data = data[(slice(None),) * at + (cut,)]
