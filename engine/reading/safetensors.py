@@ -9,11 +9,15 @@ from torch import Tensor
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import Network
+from featherweight.engine.reading.bounds import ALWAYS_BYTES, BoundedMemory
 from featherweight.engine.reading.factory import built_network, load_weights
 from featherweight.engine.reading.opening import opened
+from featherweight.engine.weight_unpacking import unpacked
 
 SUFFIXES = (".safetensors",)
 LENGTH_BYTES = 8
+# A sign of one bit becomes a float of 32.
+TIMES_PACKED = 64
 
 
 def matches(path: Path) -> bool:
@@ -27,7 +31,7 @@ def matches(path: Path) -> bool:
 def read(source: Source) -> Network:
     """Open weights with `source.factory`. Raises UserError, and TrustNeededError for foreign code.
 
-    The weights stay on disk until they are used.
+    The weights stay on disk until they are used, but for those of few bits, which are unpacked.
     """
     state = _state(Path(source.path))
     module = built_network(source, len(state))
@@ -39,7 +43,17 @@ def _state(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
-            return {name: file.get_tensor(name) for name in names}
+            tensors = {name: file.get_tensor(name) for name in names}
+            told = (file.metadata() or {}).get("packed")
+        if not told:
+            return tensors
+        with BoundedMemory(ALWAYS_BYTES + TIMES_PACKED * path.stat().st_size):
+            return unpacked(tensors, json.loads(told))
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged: its packed weights do not fit what it tells of them.",
+            "Save or download it again.",
+        ) from error
     except (SafetensorError, OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
         raise UserError(
             f"{path} is damaged or no safetensors file: {error}.", "Save or download it again."

@@ -1,6 +1,7 @@
 """A network's graph as Python source: plain torch layers, and a forward that people can read."""
 
 import inspect
+import json
 import keyword
 import math
 import re
@@ -13,8 +14,8 @@ from torch._ops import OpOverload
 
 from featherweight.engine.graph_form import KINDS, to_plain
 from featherweight.engine.structured_layers import StructuredLayer
+from featherweight.engine.writing.python_frame import framed
 
-HEADER = '"""A network that Featherweight wrote. It needs torch and safetensors, nothing else.'
 INDENT = " " * 8
 LINE = 96
 # What torch.export writes for an end that is left out.
@@ -66,66 +67,27 @@ class SourceWriter:
         self.values: dict[str, str] = {}
         self.names: dict[str, str] = {}
 
-    def text(self) -> str:
-        """Return the source. Raises ValueError, in a sentence, where files cannot name a call."""
+    def text(self, forms: tuple[str, ...] = ()) -> str:
+        """Return the source. Raises ValueError, in a sentence, where files cannot name a call.
+
+        `forms` are those of weights that are packed in the file beside it.
+        """
         made = list(self._layers())
         ties = self._ties()
         inputs = [node.name for node in self.module.graph.nodes if node.op == "placeholder"]
         arguments = ", ".join(f"{self._value_name(name)}: torch.Tensor" for name in inputs)
-        return "\n".join(
-            [
-                HEADER,
-                "",
-                "    network = load()    # reads the .safetensors file of the same name beside it",
-                '"""',
-                "",
-                "import math",
-                "import operator",
-                "from pathlib import Path",
-                "",
-                "import torch",
-                "from safetensors.torch import load_file",
-                "from torch import nn",
-                "from torch.nn import functional",
-                "",
-                "",
-                *_own_classes({KINDS[form.kind] for form in self.layers.values()}),
-                "class Network(nn.Module):",
-                "    def __init__(self) -> None:",
-                f"{INDENT}super().__init__()",
-                *made,
-                *(f"{INDENT}self.{name} = self.{kept}" for name, kept in ties.items()),
-                "",
-                f"    def forward(self, {arguments}):",
-                *self._calls(),
-                "",
-                "",
-                "# Tensors that are one and the same, and in the file once.",
-                f"TIES = {ties!r}",
-                "",
-                "",
-                'def load(path=Path(__file__).with_suffix(".safetensors")) -> Network:',
-                '    """Return the network with its weights, in eval mode."""',
-                "    weights = load_file(path)",
-                "    for name, value in weights.items():",
-                "        if value.dtype in (torch.float16, torch.bfloat16):",
-                "            weights[name] = value.float()",
-                "    weights.update({name: weights[kept] for name, kept in TIES.items()})",
-                '    with torch.device("meta"):',
-                "        network = Network()",
-                "    network.load_state_dict(weights, assign=True)",
-                "    for name, kept in TIES.items():",
-                '        owner, _, leaf = name.rpartition(".")',
-                "        setattr(network.get_submodule(owner), leaf, _found(network, kept))",
-                "    return network.eval()",
-                "",
-                "",
-                "def _found(network, name):",
-                '    owner, _, leaf = name.rpartition(".")',
-                "    return getattr(network.get_submodule(owner), leaf)",
-                "",
-            ]
-        )
+        lines = [
+            "class Network(nn.Module):",
+            "    def __init__(self) -> None:",
+            f"{INDENT}super().__init__()",
+            *made,
+            *(f"{INDENT}self.{name} = self.{kept}" for name, kept in ties.items()),
+            "",
+            f"    def forward(self, {arguments}):",
+            *self._calls(),
+        ]
+        own = _own_classes({KINDS[form.kind] for form in self.layers.values()})
+        return framed("\n\n\n".join([*own, "\n".join(lines)]), ties, forms)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by their names in the written network, each once."""
@@ -229,6 +191,8 @@ class SourceWriter:
             return f"[{inner}]" if isinstance(value, list) else f"({inner}{comma})"
         if isinstance(value, slice):
             return f"slice({', '.join(map(self._told, (value.start, value.stop, value.step)))})"
+        if isinstance(value, str):
+            return json.dumps(value)
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         return f'torch.device("{value}")' if isinstance(value, torch.device) else repr(value)
@@ -244,7 +208,7 @@ def _own_classes(kinds: set[type[nn.Module]]) -> list[str]:
     own = sorted((kind for kind in kinds if issubclass(kind, StructuredLayer)),
                  key=lambda kind: kind.__name__)  # fmt: skip
     bases: list[type[nn.Module]] = [StructuredLayer] if own else []
-    return [inspect.getsource(kind).rstrip() + "\n\n" for kind in (*bases, *own)]
+    return [inspect.getsource(kind).rstrip() for kind in (*bases, *own)]
 
 
 def _sliced(given: list[str]) -> str:

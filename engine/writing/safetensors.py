@@ -1,5 +1,6 @@
 """Write a network as safetensors beside a Python file that rebuilds it with plain torch."""
 
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -10,13 +11,18 @@ from torch import Tensor, fx
 from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure
 from featherweight.engine.jobs import Job
-from featherweight.engine.methods.precision.float16 import Float16Form
 from featherweight.engine.network import CAPTURE_ERRORS, Network
 from featherweight.engine.results import Export, LayerShare
 from featherweight.engine.task import evaluating
-from featherweight.engine.weight_forms import CompactLayer, densified
+from featherweight.engine.weight_forms import densified
 from featherweight.engine.writing.files import write_file
-from featherweight.engine.writing.python_source import HEADER, SourceWriter
+from featherweight.engine.writing.python_frame import HEADER
+from featherweight.engine.writing.python_source import SourceWriter
+from featherweight.engine.writing.weight_packing import (
+    PackedWeight,
+    as_metadata,
+    packed_weights,
+)
 
 TOLERANCE = 1e-4
 STEPS = 3
@@ -25,9 +31,10 @@ STEPS = 3
 def write_safetensors(network: Network, path: Path, job: Job) -> Export:
     """Write the weights to `path` and the network to the `.py` file of the same name.
 
-    The source is run with the written weights and compared with the network on its example.
-    Raises UserError, with nothing written, where the network has no graph, the outputs differ, or
-    a Python file of another origin stands there.
+    Weights of few bits stay packed in the file, and the source unpacks them. It is run with the
+    written weights and compared with the network on its example. Raises UserError, with
+    nothing written, where the network has no graph, the outputs differ, or a Python file of another
+    origin stands there.
     """
     source_path = path.with_suffix(".py")
     _check_free(source_path)
@@ -38,17 +45,21 @@ def write_safetensors(network: Network, path: Path, job: Job) -> Export:
             f"The network cannot be written as Python: {network.graph_lock}.",
             "Export the archive instead.",
         )
+    weights, unknown = packed_weights(network)
+    forms = tuple(weight.told["form"] for weight in weights.values() if weight.told)
     try:
         writer = SourceWriter(dense.module)
-        source = writer.text()
+        source = writer.text(forms)
     except ValueError as error:
         raise UserError(
             f"The network cannot be written as Python: {error}.", "Export the archive instead."
         ) from error
-    tensors = _tensors(network, writer)
-    content = save(tensors, metadata={"format": "pt"})
+    weights = {writer.names[name]: weight for name, weight in weights.items()}
+    tensors = _tensors(weights, writer)
+    metadata = as_metadata(weights)
+    content = save(tensors, metadata=metadata)
     job.advance("Writing the source")
-    relative = _difference(network, source, tensors)
+    relative = _difference(network, source, tensors, metadata)
     job.advance("Comparing with the network")
     write_file(path, content)
     write_file(source_path, source.encode())
@@ -63,7 +74,7 @@ def write_safetensors(network: Network, path: Path, job: Job) -> Export:
         shares=_shares(tensors, writer, len(content)),
         notes=(
             f"{source_path.name} beside it rebuilds the network: load() gives it with its weights.",
-            *_form_notes(network),
+            *_notes(unknown),
         ),
     )
 
@@ -79,23 +90,17 @@ def _check_free(path: Path) -> None:
         raise UserError(f"{path} exists, and Featherweight did not write it.", "Name another file.")
 
 
-def _tensors(network: Network, writer: SourceWriter) -> dict[str, Tensor]:
-    """Return the tensors to write: what was held as half precision is written as that."""
-    halved = {
-        f"{name}.{tensor}": form.values.dtype
-        for name, layer in network.layers()
-        if isinstance(layer, CompactLayer)
-        for tensor, form in layer.held().items()
-        if isinstance(form, Float16Form)
-    }
-    kinds = {writer.names[name]: kind for name, kind in halved.items() if name in writer.names}
-    return {
-        name: value.to(kinds.get(name, value.dtype)).contiguous()
-        for name, value in writer.tensors().items()
-    }
+def _tensors(weights: dict[str, PackedWeight], writer: SourceWriter) -> dict[str, Tensor]:
+    tensors = {name: value for name, value in writer.tensors().items() if name not in weights}
+    for name, weight in weights.items():
+        for kind, part in weight.parts.items():
+            tensors[f"{name}.{kind}" if weight.told else name] = part
+    return {name: value.contiguous() for name, value in tensors.items()}
 
 
-def _difference(network: Network, source: str, tensors: dict[str, Tensor]) -> float:
+def _difference(
+    network: Network, source: str, tensors: dict[str, Tensor], metadata: dict[str, str]
+) -> float:
     """Return the largest error of the rebuilt network, relative to the largest output."""
     rebuilt = ModuleType("rebuilt")
     rebuilt.__dict__["__file__"] = "rebuilt.py"
@@ -103,6 +108,7 @@ def _difference(network: Network, source: str, tensors: dict[str, Tensor]) -> fl
     try:
         exec(code, rebuilt.__dict__)
         rebuilt.__dict__["load_file"] = lambda _: dict(tensors)
+        rebuilt.__dict__["read"] = lambda _: (tensors, json.loads(metadata["packed"]))
         made = rebuilt.__dict__["load"]()
         with torch.no_grad():
             result = made(*network.example)
@@ -137,13 +143,7 @@ def _shares(tensors: dict[str, Tensor], writer: SourceWriter, total: int) -> tup
     return tuple(LayerShare(layer=layer, bytes=size) for layer, size in sizes.items())
 
 
-def _form_notes(network: Network) -> tuple[str, ...]:
-    held = [
-        form
-        for layer in network.module.modules()
-        if isinstance(layer, CompactLayer)
-        for form in layer.held().values()
-    ]
-    if all(isinstance(form, Float16Form) for form in held):
+def _notes(unknown: tuple[str, ...]) -> tuple[str, ...]:
+    if not unknown:
         return ()
-    return ("Weights of fewer than 16 bits are unpacked to float32 in this format.",)
+    return (f"{', '.join(unknown)}: float32 here, for want of a packed form in this format.",)
