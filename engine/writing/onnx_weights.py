@@ -125,7 +125,7 @@ def put_weights(model: onnx.ModelProto, forms: dict[str, StoredForm]) -> None:
         inputs = [value for value in graph.input if value.name == name]
         if inputs:
             graph.input.remove(inputs[0])
-            made = _unpacking(name, form, _container(form, opset), _transposing(graph, name))
+            made = _unpacking(name, form, _container(form, opset), transposing(graph, name))
             present = {tensor.name for tensor in graph.initializer}
             fresh = {t.name: t for t in made.tensors if t.name not in present}
             graph.initializer.extend(fresh.values())
@@ -175,7 +175,7 @@ def _container(form: StoredForm, opset: int) -> int:
     return min(bits for bits in {needed, 4, 8} if bits >= needed and opset >= OPSETS[bits])
 
 
-def _transposing(graph: onnx.GraphProto, name: str) -> str:
+def transposing(graph: onnx.GraphProto, name: str) -> str:
     """Take out the Transpose that is all that uses a matrix; return its output, else nothing."""
     users = [node for node in graph.node if name in node.input]
     if len(users) != 1 or users[0].op_type != "Transpose":
