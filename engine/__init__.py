@@ -6,7 +6,8 @@ a contract in pyproject.toml checks):
 - `errors`, `figures`, `options`, `ranks`, `layer`, `recipe`, `ledger`, `results`, `events`: plain
   data that loads in milliseconds and is all that the window sees.
 - `jobs`: what a long computation tells while it runs, and how it learns that it should stop.
-- `network`, `lifting`, `layer_building`: a network as a graph of real layers.
+- `free_sizes`, `recurrent_shapes`: sizes of inputs that may vary, and shapes without arithmetic.
+- `network`, `length_trials`, `lifting`, `layer_building`: a network as a graph of real layers.
 - `structured_layers`: layers of ours whose weight is a matrix made of few numbers.
 - `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
   trained, stored, and read with plain torch.

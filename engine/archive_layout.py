@@ -11,6 +11,7 @@ import zlib
 import msgspec
 from msgspec import Struct
 
+from featherweight.engine.free_sizes import FreeSize
 from featherweight.engine.graph_form import GraphForm
 
 MAGIC = b"FWZ1"
@@ -29,10 +30,11 @@ class DamagedError(Exception):
 
 
 class InputForm(Struct, array_like=True, frozen=True):
-    """Shape (batch first) and dtype of one example input."""
+    """Shape (batch first) and dtype of one example input, and its name."""
 
     shape: tuple[int, ...]
     dtype: str
+    name: str = ""
 
 
 class PartForm(Struct, array_like=True, frozen=True):
@@ -71,8 +73,9 @@ class Header(Struct, array_like=True, frozen=True):
     """What an archive says of the network before its tensors.
 
     Integers of the example inputs are below `rows`. Without a `graph` there are the tensors of a
-    state dict, and `graph_lock` is the reason. What is new stands last, with a default, so that
-    older archives open.
+    state dict, and `graph_lock` is the reason. `free` are sizes of inputs that vary beside the
+    batch, `outputs` the names of outputs. What is new stands last, with a default, so that older
+    archives open.
     """
 
     graph: GraphForm | None
@@ -81,6 +84,8 @@ class Header(Struct, array_like=True, frozen=True):
     dynamic_batch: bool
     tensors: tuple[TensorForm, ...]
     graph_lock: str = ""
+    free: tuple[FreeSize, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def start_of(header: Header) -> bytes:

@@ -1,6 +1,7 @@
 """The same Session without a window: inspect, compress, export, demo, methods and engine."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
@@ -103,10 +104,10 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "--input",
         action="append",
         default=[],
-        metavar="SHAPE",
-        help="example input, batch first: 1x3x224x224, or 1x128:int64 for whole numbers",
+        metavar="[NAME=]SHAPE",
+        help="example input, batch first: 1x3x224x224, 1x128:int64 for whole numbers, or "
+        "mask=1x128 for an input by its name",
     )
-
     parser.add_argument(
         "--value",
         action="append",
@@ -121,13 +122,15 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _source(asked: argparse.Namespace) -> Source:
-    shapes = [_shape(text) for text in asked.input]
+    named = [_named(text) for text in asked.input]
+    shapes = [_shape(text) for _, text in named]
     return Source(
         path=asked.network,
         factory=asked.factory,
         trust=tuple(asked.trust),
         input_shapes=tuple(shape for shape, _ in shapes),
         input_dtypes=tuple(kind for _, kind in shapes),
+        input_names=tuple(name for name, _ in named) if any(name for name, _ in named) else (),
         input_values=tuple(_value(text) for text in asked.value),
     )
 
@@ -138,6 +141,18 @@ def _value(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError as error:
         raise UserError(f"--value {text} has no number.", "Write it like sr=16000.") from error
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Return the name of an input, empty where there is none, and its shape."""
+    name, equals, shape = text.rpartition("=")
+    parts = name.split(".")
+    if equals and not (parts[0].isidentifier() and all(re.fullmatch(r"\w+", one) for one in parts)):
+        raise UserError(
+            f"--input {text} has no name that a network could have.",
+            "Write it like mask=1x128:int64, or batch.mask=1x128:int64.",
+        )
+    return name, shape
 
 
 def _shape(text: str) -> tuple[tuple[int, ...], Dtype]:

@@ -3,6 +3,18 @@
 # What code that is not ours may raise while it runs for us: anything at all.
 USER_CODE_ERRORS = (Exception, SystemExit)
 
+# What torch raises where it meets a network, or inputs of it, that it cannot follow.
+CAPTURE_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 class UserError(Exception):
     """Something the person can mend: one sentence that says what and where, and one that says how.

@@ -25,7 +25,9 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `factory` is `module:callable` (or `path/to/file.py:callable`) for files that hold weights only.
     `trust` names the modules whose code the person allowed for this file. `input_shapes` are
-    example shapes, batch first, for files that do not tell them; `input_dtypes` go with them.
+    example shapes, batch first, for files that do not tell them; `input_dtypes` go with them, and
+    `input_names`, empty where an input goes by its position: keywords of the network, or keys and
+    positions in what it takes, like `batch.mask` and `pair.0`.
     `input_values` are inputs by name that keep one value, like a sample rate.
     """
 
@@ -34,6 +36,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trust: tuple[str, ...] = ()
     input_shapes: tuple[tuple[int, ...], ...] = ()
     input_dtypes: tuple[Dtype, ...] = ()
+    input_names: tuple[str, ...] = ()
     input_values: tuple[tuple[str, float], ...] = ()
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils._pytree import MappingKey, tree_flatten_with_path, tree_unflatten
 
 from featherweight.engine.layer_building import LayerBuilder, builder_of, module_path
 
@@ -38,6 +39,32 @@ def lift(program: ExportedProgram) -> fx.GraphModule:
     module.graph.eliminate_dead_code()
     module.recompile()
     return module.eval()
+
+
+def output_names(program: ExportedProgram) -> tuple[str, ...]:
+    """Return the names that a program gives its output tensors: the keys of dictionaries.
+
+    Empty where an output has none; nothing at all where no output has one.
+    """
+    specs = program.graph_signature.output_specs
+    (result,) = program.graph.find_nodes(op="output")
+    users: list[Any] = [
+        value
+        for value, spec in zip(result.args[0], specs, strict=True)
+        if spec.kind == OutputKind.USER_OUTPUT
+    ]
+    whole = tree_unflatten(users, program.call_spec.out_spec)
+    paths, _ = tree_flatten_with_path(whole, is_leaf=lambda part: isinstance(part, fx.Node))
+    names = [
+        "_".join(str(key.key) for key in path if isinstance(key, MappingKey))
+        for path, value in paths
+        if _is_tensor(value)
+    ]
+    return tuple(names) if any(names) else ()
+
+
+def _is_tensor(result: Any) -> bool:
+    return isinstance(result, fx.Node) and isinstance(result.meta.get("val"), Tensor)
 
 
 def place(root: nn.Module, name: str, module: nn.Module) -> None:
@@ -79,7 +106,8 @@ class _Lifter:
             self._take_call(node)
         elif node.op == "output":
             results: Any = node.args[0]
-            values = tuple(self._value(results[position]) for position in self.outputs)
+            kept = [results[position] for position in self.outputs]
+            values = tuple(self._value(result) for result in kept if _is_tensor(result))
             self.graph.output(values[0] if len(values) == 1 else values)
         else:
             raise UnliftableError(f"it calls {node.target}, which is control flow")

@@ -5,30 +5,29 @@ import hashlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from featherweight.engine.lifting import UnliftableError, lift, place
-
-# What torch.export raises where it meets code that it cannot follow.
-CAPTURE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
+from featherweight.engine.errors import CAPTURE_ERRORS as CAPTURE_ERRORS
+from featherweight.engine.free_sizes import (
+    FreeSize,
+    Place,
+    batch_is_free,
+    free_sizes,
 )
+from featherweight.engine.length_trials import keeps_up, tensors_of, varying_groups
+from featherweight.engine.lifting import UnliftableError, lift, output_names, place
+from featherweight.engine.recurrent_shapes import whole_recurrence
 
 # Where torch.export names the line that it could not follow.
 PLACE = re.compile(r'File "(.+)", line (\d+), in (\w+)')
@@ -59,7 +58,10 @@ class Network:
     `module` is a `torch.fx.GraphModule` whose graph calls leaf layers by dotted name, or, where
     the network could not be captured (`graph_lock` is the reason), the module as it came.
     `example` are its inputs, batch first. `parts` maps every layer of the source to the layers
-    that stand in its place now: itself, or the factors that a method made of it.
+    that stand in its place now: itself, or the factors that a method made of it. `free` are the
+    sizes of inputs that may vary beside the batch. `output_names` are the names that the network
+    gives its outputs, one each (empty where it has none for one), or nothing; `given_names` those
+    by which its inputs were asked for (`Source.input_names`).
     """
 
     module: nn.Module
@@ -68,6 +70,9 @@ class Network:
     graph_lock: str = ""
     dynamic_batch: bool = True
     notes: tuple[str, ...] = ()
+    free: tuple[FreeSize, ...] = ()
+    output_names: tuple[str, ...] = ()
+    given_names: tuple[str, ...] = ()
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,8 +105,17 @@ class Network:
 
     def outputs(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the network; always a tuple, one Tensor per output."""
-        result = self.module(*inputs)
-        return _tensors(result)
+        return tensors_of(self.module(*inputs))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        if isinstance(self.module, fx.GraphModule):
+            return tuple(node.name for node in self.graph.nodes if node.op == "placeholder")
+        names = [name for name in signature(self.module.forward).parameters if name.isidentifier()]
+        if len(names) != len(self.example):
+            names = [f"input_{position}" for position in range(len(self.example))]
+        return tuple(names)
 
     def replace(self, name: str, layer: nn.Module) -> None:
         """Put a layer in the place of another; an `nn.Sequential` is spliced in as its parts.
@@ -161,19 +175,26 @@ class Network:
             self.module.recompile()
 
 
-def capture(module: nn.Module, example: Inputs, origin: Origin | None = None) -> Network:
+def capture(
+    module: nn.Module,
+    example: Inputs,
+    origin: Origin | None = None,
+    may_vary: Sequence[Place] | None = None,
+) -> Network:
     """Capture a module as a network; one that cannot be captured opens with the reason.
 
     `example` are inputs, batch first. The graph works on the module's own parameters, in eval
     mode. A batch of 1 is doubled for the capture, so that the batch stays free where it can.
+    Other sizes stay free where the network takes others and the graph then gives the same; with
+    `may_vary` only those dimensions (position of the input, dimension) are tried.
     """
     origin = origin or Origin()
     module.eval()
     try:
-        graph, free = _captured(module, example)
+        graph, batch, free, names = _captured(module, example, may_vary)
     except UnliftableError as error:
         return Network(module, example, origin, graph_lock=str(error))
-    return Network(graph, example, origin, dynamic_batch=free)
+    return Network(graph, example, origin, dynamic_batch=batch, free=free, output_names=names)
 
 
 def fingerprint(network: Network) -> str:
@@ -185,26 +206,56 @@ def fingerprint(network: Network) -> str:
     return digest.hexdigest()
 
 
-def _captured(module: nn.Module, example: Inputs) -> tuple[fx.GraphModule, bool]:
+_Captured = tuple[fx.GraphModule, bool, tuple[FreeSize, ...], tuple[str, ...]]
+
+
+def _captured(module: nn.Module, example: Inputs, may_vary: Sequence[Place] | None) -> _Captured:
     batched = all(tensor.ndim > 0 for tensor in example)
     single = batched and all(tensor.shape[0] == 1 for tensor in example)
     wide = tuple(torch.cat([tensor, tensor]) for tensor in example) if single else example
+    if batched and (found := _with_free_sizes(module, wide, may_vary)):
+        return found
     try:
-        program = _exported(module, wide, free=batched)
-        if not single or _batch_is_free(program):
-            return lift(program), _batch_is_free(program)
+        program = _exported(module, wide, _open(wide, batched))
+        if not single or batch_is_free(program):
+            return lift(program), batch_is_free(program), (), output_names(program)
     except UnliftableError:
         if not single:
             raise
-    return lift(_exported(module, example, free=False)), False
+    program = _exported(module, example, _open(example, False))
+    return lift(program), False, (), output_names(program)
 
 
-def _exported(module: nn.Module, example: Inputs, free: bool) -> ExportedProgram:
-    dimensions = {0: Dim.AUTO} if free else None
-    shapes = tuple(dimensions for _ in example)
+def _with_free_sizes(
+    module: nn.Module, example: Inputs, may_vary: Sequence[Place] | None
+) -> _Captured | None:
+    """Capture with more than the batch free; None where that cannot be, or nothing varies."""
+    with plain_attention(), _quiet():
+        groups = varying_groups(module, example, may_vary)
+    places = [place for group in groups for place in group.places]
+    if not places:
+        return None
+    shapes = _open(example, True)
+    for position, dimension in places:
+        shapes[position][dimension] = Dim.AUTO
     try:
-        with torch.no_grad(), plain_attention(), _quiet():
-            return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
+        program = _exported(module, example, shapes)
+        graph, free = lift(program), free_sizes(program)
+    except UnliftableError:
+        return None
+    with plain_attention():
+        sound = batch_is_free(program) and bool(free) and keeps_up(module, graph, example, free)
+    return (graph, True, free, output_names(program)) if sound else None
+
+
+def _open(example: Inputs, batch: bool) -> list[dict[int, Any]]:
+    return [{0: Dim.AUTO} if batch else {} for _ in example]
+
+
+def _exported(module: nn.Module, example: Inputs, shapes: list[dict[int, Any]]) -> ExportedProgram:
+    try:
+        with torch.no_grad(), plain_attention(), whole_recurrence(), _quiet():
+            return torch.export.export(module, example, dynamic_shapes=tuple(shapes), strict=False)
     except CAPTURE_ERRORS as error:
         raise UnliftableError(_reason(error)) from error
 
@@ -249,18 +300,6 @@ def _reason(error: Exception) -> str:
     return f"torch.export could not follow it: {first.strip().rstrip('.')}"
 
 
-def _batch_is_free(program: ExportedProgram) -> bool:
-    names = program.graph_signature.user_inputs
-    nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
-    values = [node.meta["val"] for node in nodes if node.name in names]
-    return any(_is_free(size) for value in values for size in value.shape[:1])
-
-
-def _is_free(size: int | torch.SymInt) -> bool:
-    # A size that the program turned out to need stays symbolic, with one number as its expression.
-    return isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None
-
-
 def _leaves(module: nn.Module) -> list[tuple[str, nn.Module]]:
     leaves = [part for part in module.modules() if isinstance(part, Leaf)]
     inside = {id(inner) for leaf in leaves for inner in leaf.modules() if inner is not leaf}
@@ -283,13 +322,3 @@ def _become(layer: nn.Module, other: nn.Module) -> None:
 def _on_meta(tensor: Tensor) -> Tensor:
     empty = torch.empty_like(tensor, device="meta")
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-
-
-def _tensors(result: object) -> tuple[Tensor, ...]:
-    if isinstance(result, Tensor):
-        return (result,)
-    if isinstance(result, dict):
-        result = tuple(result.values())
-    if isinstance(result, list | tuple):
-        return tuple(tensor for part in result for tensor in _tensors(part))
-    return ()

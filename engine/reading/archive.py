@@ -6,7 +6,7 @@ or the file that the network came from.
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,16 +19,19 @@ from featherweight.engine.archive_layout import (
     SUFFIX,
     DamagedError,
     Header,
+    InputForm,
     TensorForm,
     header_of,
 )
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
+from featherweight.engine.free_sizes import FreeSize
 from featherweight.engine.graph_form import Contents, from_plain
 from featherweight.engine.graph_values import DTYPES
 from featherweight.engine.methods.method import CodingMethod
 from featherweight.engine.methods.registry import methods
 from featherweight.engine.network import Network, Origin
+from featherweight.engine.reading.calling import flattened
 from featherweight.engine.reading.examples import check_runs, random_inputs
 from featherweight.engine.reading.factory import built_network, load_weights
 from featherweight.engine.reading.formats import read_network
@@ -115,13 +118,21 @@ def _network(path: Path, build: Callable[[Header], nn.Module]) -> Network:
         load_weights(module, {**tensors, **floats}, str(path))
         check_runs(module, example, str(path))
         network = Network(module, example, origin, header.graph_lock or UNTOLD, free)
+        network.given_names = tuple(given.name for given in header.inputs)
         _compact(network, forms)
         return network
     try:
         module = from_plain(header.graph, Contents(tensors, forms))
     except ValueError as error:
         raise DamagedError("its graph", str(error)) from error
-    return Network(module, example, origin, dynamic_batch=free)
+    return Network(
+        module,
+        example,
+        origin,
+        dynamic_batch=free,
+        free=header.free,
+        output_names=header.outputs,
+    )
 
 
 def _held(header: Header) -> set[str]:
@@ -141,11 +152,13 @@ def _built(source: Source, header: Header) -> nn.Module:
             "Name what builds the network: --factory module:function, path/to/file.py:function, "
             "or the file that it was opened from.",
         )
+    names = tuple(given.name for given in header.inputs)
     if not Path(source.factory).is_file():
-        return built_network(source, len(header.tensors))
+        module = built_network(source, len(header.tensors))
+        return flattened(module, names, len(names), source.path)
     shapes = tuple(given.shape for given in header.inputs)
     kinds = tuple(given.dtype for given in header.inputs)
-    file = {"path": source.factory, "trust": source.trust}
+    file = {"path": source.factory, "trust": source.trust, "input_names": names}
     asked = msgspec.convert({**file, "input_shapes": shapes, "input_dtypes": kinds}, Source)
     original = read_network(asked)
     if isinstance(original.module, fx.GraphModule):
@@ -176,8 +189,17 @@ def _check_sizes(header: Header, size: int) -> None:
     for given in header.inputs:
         if math.prod(given.shape) > LARGEST_INPUT or given.dtype not in DTYPES:
             raise DamagedError("its header", "an example input is absurd")
+    if not all(_fits(size, header.inputs) for size in header.free):
+        raise DamagedError("its header", "a free size is of no input")
+    if not all(name.isidentifier() or not name for name in header.outputs):
+        raise DamagedError("its header", "a name of an output is absurd")
     if header.rows < 1 or any(tensor.count < 0 or tensor.size < 0 for tensor in header.tensors):
         raise DamagedError("its header", "a number is negative")
+
+
+def _fits(size: FreeSize, inputs: Sequence[InputForm]) -> bool:
+    inside = 0 <= size.input < len(inputs) and 0 < size.dimension < len(inputs[size.input].shape)
+    return inside and size.name.isidentifier() and size.smallest > 0 and size.largest >= 0
 
 
 def _restore(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
+from featherweight.engine.free_sizes import Place
 from featherweight.engine.network import Inputs, Network
 from featherweight.engine.reading.bounds import ALWAYS_BYTES, check_members, check_shapes
 from featherweight.engine.reading.composing import compose
@@ -45,17 +46,17 @@ def read(source: Source) -> Network:
     path = Path(source.path)
     try:
         with zipfile.ZipFile(path) as archive:
-            module, example = _program(_Parts(archive, path), source)
+            module, example, may_vary = _program(_Parts(archive, path), source)
     except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
             f"{path} is damaged or no file of torch.export.save: {reason[:200]}.",
             "Save it again with torch.export.save.",
         ) from error
-    return opened(module, source, "exported program", example)
+    return opened(module, source, "exported program", example, (), may_vary)
 
 
-def _program(parts: "_Parts", source: Source) -> tuple[nn.Module, Inputs]:
+def _program(parts: "_Parts", source: Source) -> tuple[nn.Module, Inputs, tuple[Place, ...]]:
     program = parts.json(PROGRAM)
     major = program["schema_version"]["major"]
     if major != SCHEMA:
@@ -69,7 +70,8 @@ def _program(parts: "_Parts", source: Source) -> tuple[nn.Module, Inputs]:
     check_shapes(shapes, str(parts.path))
     module = graph.module()
     compose(module)
-    return module, random_inputs(shapes, graph.input_dtypes(), graph.vocabulary())
+    example = random_inputs(shapes, graph.input_dtypes(), graph.vocabulary())
+    return module, example, graph.free_places()
 
 
 class _Parts:

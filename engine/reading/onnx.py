@@ -43,9 +43,19 @@ def read(source: Source) -> Network:
     example = _example(file, source)
     module, notes = _built(file, example)
     notes += _unused_types(file, source)
-    network = opened(module, source, "ONNX", example, notes)
+    network = opened(module, source, "ONNX", example, notes, _free_places(file))
     beside = tuple(sorted(map(str, file.beside)))
     return replace(network, origin=replace(network.origin, beside=beside))
+
+
+def _free_places(file: OnnxFile) -> tuple[tuple[int, int], ...]:
+    """Return the dimensions of inputs whose size the file leaves open."""
+    return tuple(
+        (position, dimension)
+        for position, given in enumerate(file.inputs)
+        for dimension, size in enumerate(given.sizes)
+        if isinstance(size, str)
+    )
 
 
 def _unused_types(file: OnnxFile, source: Source) -> tuple[str, ...]:

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
+from featherweight.engine.free_sizes import Place
 from featherweight.engine.network import Inputs, Network, Origin, capture
 from featherweight.engine.reading.bounds import check_weights
+from featherweight.engine.reading.calling import flattened
 from featherweight.engine.reading.examples import check_runs, example_of
 
 CLOSE = 1e-3
@@ -23,23 +26,29 @@ def opened(
     kind: str,
     example: Inputs | None = None,
     notes: tuple[str, ...] = (),
+    may_vary: tuple[Place, ...] = (),
 ) -> Network:
     """Return the network of a module that was read from `source`, with its example inputs.
 
-    Where the file tells no example it is made from `source.input_shapes`.
+    Where the file tells no example it is made from `source.input_shapes`, and any size beside the
+    batch may turn out to be free. Files with an example were made for it: in them only the
+    dimensions `may_vary` (position of the input, dimension) may.
     A graph that gives other outputs (noise, say) is not kept: the network opens with the reason.
     Raises UserError where a name in the module is no plain name, or it does not run.
     """
     check_whole(module, source.path)
     notes += in_float32(module) if example is None else ()
+    names, places = source.input_names, None if example is None else may_vary
     if example is None:
         example = example_of(module, source)
+        module = flattened(module, names, len(example), source.path)
     expected = check_runs(module, example, source.path)
-    network = capture(module, example, Origin(source.path, kind))
+    network = capture(module, example, Origin(source.path, kind), places)
     network.notes += notes
+    network.given_names = names
     if not network.graph_lock and not _same(expected, network, example):
         lock = "its graph gives other outputs than the network itself"
-        return Network(module, example, network.origin, graph_lock=lock, notes=network.notes)
+        return replace(network, module=module, graph_lock=lock, free=(), parts={})
     return network
 
 

@@ -59,6 +59,16 @@ class ProgramGraph:
         metas = (self.described["tensor_values"][name] for name in self.inputs)
         return tuple(tuple(_size(size) for size in meta["sizes"]) for meta in metas)
 
+    def free_places(self) -> tuple[tuple[int, int], ...]:
+        """Return the free dimensions of inputs: position of the input, and the dimension."""
+        metas = [self.described["tensor_values"][name] for name in self.inputs]
+        return tuple(
+            (position, dimension)
+            for position, meta in enumerate(metas)
+            for dimension, size in enumerate(meta["sizes"])
+            if "as_int" not in size
+        )
+
     def input_dtypes(self) -> tuple[str, ...]:
         """Return the dtypes of the inputs."""
         metas = (self.described["tensor_values"][name] for name in self.inputs)

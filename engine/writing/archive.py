@@ -66,11 +66,13 @@ def write_archive(network: Network, codings: Mapping[str, CodingMethod], path: P
     stored = _stored_once(held)
     header = Header(
         graph,
-        tuple(_input(tensor) for tensor in network.example),
+        _inputs(network),
         _rows(network, graph),
         network.dynamic_batch,
         tuple(tensor.form for tensor in stored),
         network.graph_lock,
+        network.free,
+        network.output_names,
     )
     start = start_of(header)
     write_pieces(path, [start, *(tensor.data for tensor in stored)])
@@ -226,8 +228,12 @@ def _coded(held: _Held, form: StoredForm, coder: CodingMethod) -> _Stored:
     return _Stored(record, data, msgspec.structs.replace(entry, **sizes))
 
 
-def _input(tensor: Tensor) -> InputForm:
-    return InputForm(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+def _inputs(network: Network) -> tuple[InputForm, ...]:
+    names = network.given_names or ("",) * len(network.example)
+    return tuple(
+        InputForm(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), name)
+        for tensor, name in zip(network.example, names, strict=True)
+    )
 
 
 def _rows(network: Network, graph: GraphForm | None) -> int:

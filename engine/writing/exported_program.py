@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.export import Dim
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure
+from featherweight.engine.free_sizes import dynamic_shapes
 from featherweight.engine.inspecting.calls import functions_of
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import CAPTURE_ERRORS, Network
+from featherweight.engine.recurrent_shapes import whole_recurrence
 from featherweight.engine.results import Export, LayerShare
 from featherweight.engine.task import evaluating
 from featherweight.engine.weight_forms import CompactLayer, densified
@@ -23,7 +24,7 @@ STEPS = 3
 
 
 def write_exported_program(network: Network, path: Path, job: Job) -> Export:
-    """Write the network with plain float32 weights, the batch free where it is free.
+    """Write the network with plain float32 weights and the sizes free that are free.
 
     The written bytes are loaded again and run beside the network on its example inputs. Raises
     UserError, with nothing written, where torch.export cannot follow it or the outputs differ.
@@ -48,9 +49,8 @@ def write_exported_program(network: Network, path: Path, job: Job) -> Export:
 
 
 def _saved(network: Network) -> bytes:
-    batch = Dim("batch")
     free = network.dynamic_batch
-    shapes = tuple({0: batch} if free and tensor.ndim else None for tensor in network.example)
+    shapes = tuple(dynamic_shapes(network.example, free, network.free))
     example = network.example
     if free and len(example[0]) == 1:
         # A batch of one would be taken for fixed.
@@ -59,7 +59,7 @@ def _saved(network: Network) -> bytes:
         )
     written = io.BytesIO()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), whole_recurrence(), warnings.catch_warnings():
             # Recurrent layers keep a list of their weights beside them, which export remarks on.
             warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
             module = network.module.eval()

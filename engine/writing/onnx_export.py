@@ -16,10 +16,11 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim
 
 from featherweight.engine.errors import UserError
+from featherweight.engine.free_sizes import BATCH, dynamic_shapes
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
+from featherweight.engine.recurrent_shapes import whole_recurrence
 from featherweight.engine.weight_forms import CompactLayer, StoredForm, WeightForm
 from featherweight.engine.writing.traced_sizes import follow_sizes
 
@@ -74,57 +75,58 @@ class _WithWeightInputs(nn.Module):
 
 
 def export(network: Network, opset: int) -> Exported:
-    """Export with a free batch where the network has one; the older exporter is the fallback.
+    """Export with those sizes free that the network has free; the older exporter is the fallback.
 
     The network is in eval mode in the graph and unchanged itself. Raises UserError where neither
     exporter can follow it.
     """
     module = _WithWeightInputs(network)
-    inputs = _input_names(network)
+    inputs = network.input_names
     names = [*inputs, *module.forms]
     example = _example(network)
     reason = network.graph_lock
     with torch.no_grad(), _quiet():
         if not reason:
             try:
-                model = _by_graph(module, example, network.dynamic_batch, names, opset)
+                model = _by_graph(module, example, network, names, opset)
                 _name_weights(model)
                 return Exported(model, module.forms, inputs)
             except CAPTURE_ERRORS as error:
                 reason = _reason(error)
-        model = _by_trace(module, example, network.dynamic_batch, names)
+        model = _by_trace(module, example, network, names)
         _name_weights(model)
     note = f"The older exporter wrote the file, because the newer one failed: {reason}"
     return Exported(model, module.forms, inputs, (note,))
 
 
 def _by_graph(
-    module: _WithWeightInputs, example: Inputs, free: bool, names: list[str], opset: int
+    module: _WithWeightInputs, example: Inputs, network: Network, names: list[str], opset: int
 ) -> onnx.ModelProto:
-    batch = Dim("batch")
-    shapes: list[Any] = [{0: batch} if free and tensor.ndim else {} for tensor in example]
-    shapes += [{} for _ in module.forms]
-    program = torch.onnx.export(
-        module,
-        (*example, *module.values),
-        dynamo=True,
-        input_names=names,
-        dynamic_shapes={"arguments": tuple(shapes)},
-        opset_version=opset,
-        verbose=False,
-    )
+    shapes = dynamic_shapes(example, network.dynamic_batch, network.free)
+    with whole_recurrence():
+        program = torch.onnx.export(
+            module,
+            (*example, *module.values),
+            dynamo=True,
+            input_names=names,
+            output_names=_output_names(network, names),
+            dynamic_shapes={"arguments": (*shapes, *({} for _ in module.forms))},
+            opset_version=opset,
+            verbose=False,
+        )
     if program is None:
         raise RuntimeError("it gave no program")
     made = program.model_proto
     model = onnx.load_model_from_string(made.SerializeToString())
     _drop_remarks(model)
+    _name_sizes(model, network)
     return model
 
 
 def _by_trace(
-    module: _WithWeightInputs, example: Inputs, free: bool, names: list[str]
+    module: _WithWeightInputs, example: Inputs, network: Network, names: list[str]
 ) -> onnx.ModelProto:
-    axes = {name: {0: "batch"} for name, tensor in zip(names, example, strict=False) if tensor.ndim}
+    axes = _axes(network, names)
     if isinstance(module.network, fx.GraphModule):
         follow_sizes(module.network)
     try:
@@ -140,7 +142,8 @@ def _by_trace(
                 path,
                 dynamo=False,
                 input_names=names,
-                dynamic_axes=axes if free else None,
+                output_names=_output_names(network, names),
+                dynamic_axes=axes,
                 opset_version=LEGACY_OPSET,
                 verbose=False,
             )
@@ -150,13 +153,60 @@ def _by_trace(
             f"The network cannot be written as ONNX: {_reason(error)}",
             "Export its archive instead.",
         ) from error
-    if any(remark.category.__name__ == "TracerWarning" for remark in remarks):
+    if any(
+        remark.category.__name__ == "TracerWarning"
+        # Torch's own layers only check the shapes of what they are given.
+        and Path(remark.filename).parent != Path(nn.modules.__path__[0])
+        for remark in remarks
+    ):
         raise UserError(
             "The network cannot be written as ONNX: it branches on its data, and a file would "
             "hold only one of the branches.",
             "Export its archive instead.",
         )
     return model
+
+
+def _axes(network: Network, names: list[str]) -> dict[str, dict[int, str]]:
+    """Return the free sizes of each input by its name: the name of each dimension."""
+    axes: dict[str, dict[int, str]] = {
+        name: {0: BATCH} if network.dynamic_batch and tensor.ndim else {}
+        for name, tensor in zip(names, network.example, strict=False)
+    }
+    for size in network.free:
+        axes[names[size.input]][size.dimension] = size.name
+    return axes
+
+
+def _output_names(network: Network, inputs: list[str]) -> list[str] | None:
+    """Return the names of the outputs; one that an input or another output has gets a number."""
+    if not network.output_names:
+        return None
+    taken = set(inputs)
+    names = []
+    for position, name in enumerate(network.output_names):
+        plain = name or f"output_{position}"
+        names.append(plain if plain not in taken else f"{plain}_{position}")
+        taken.add(names[-1])
+    return names
+
+
+def _name_sizes(model: onnx.ModelProto, network: Network) -> None:
+    """Give free sizes the names that they have in the network, in place.
+
+    Raises RuntimeError where the exporter fixed one.
+    """
+    names: dict[str, str] = {}
+    for size in network.free:
+        shape = model.graph.input[size.input].type.tensor_type.shape
+        found = shape.dim[size.dimension].dim_param
+        if not found:
+            raise RuntimeError(f"it fixed the {size.name} of the input")
+        names[found] = size.name
+    for value in (*model.graph.input, *model.graph.output):
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param in names:
+                side.dim_param = names[side.dim_param]
 
 
 def _reason(error: BaseException) -> str:
@@ -182,12 +232,6 @@ def _example(network: Network) -> Inputs:
     if not network.dynamic_batch or len(example[0]) > 1:
         return example
     return tuple(torch.cat([tensor, tensor]) if tensor.ndim else tensor for tensor in example)
-
-
-def _input_names(network: Network) -> tuple[str, ...]:
-    if isinstance(network.module, fx.GraphModule):
-        return tuple(n.name for n in network.graph.nodes if n.op == "placeholder")
-    return tuple(f"input_{position}" for position in range(len(network.example)))
 
 
 @contextmanager

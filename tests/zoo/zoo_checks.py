@@ -7,6 +7,7 @@ with the reason where it does not.
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -165,8 +166,10 @@ class Traceable(nn.Module):
         return self.module(*inputs)
 
 
-def write_traced(module: nn.Module, inputs: Inputs, path: Path) -> None:
-    """Export to ONNX with the older exporter, the batch free."""
+def write_traced(
+    module: nn.Module, inputs: Inputs, path: Path, free: Mapping[int, str] | None = None
+) -> None:
+    """Export to ONNX with the older exporter, the batch free, or these dimensions of all inputs."""
     names = [f"input_{position}" for position in range(len(inputs))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -176,7 +179,7 @@ def write_traced(module: nn.Module, inputs: Inputs, path: Path) -> None:
             path,
             dynamo=False,
             input_names=names,
-            dynamic_axes={name: {0: "batch"} for name in names},
+            dynamic_axes={name: free or {0: "batch"} for name in names},
             opset_version=OPSET,
         )
 
