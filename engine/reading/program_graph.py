@@ -1,6 +1,8 @@
 """The graph of a `.pt2` file: its JSON nodes as an fx graph of PyTorch's own operators."""
 
+import json
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -51,6 +53,7 @@ class ProgramGraph:
         self.described: Json = program["graph"]
         self.inputs: list[str] = []
         self.signature: Json = program["signature"]
+        self.calls: list[Json] = program.get("module_call_graph", [])
         for spec in self.signature["input_specs"]:
             self._take_input(spec)
 
@@ -87,6 +90,7 @@ class ProgramGraph:
     def module(self) -> fx.GraphModule:
         """Return the program as a module of raw parameters and aten calls.
 
+        It gives a dictionary where the program does, its keys plain names.
         Raises UserError where it calls anything else.
         """
         for node in self.described["nodes"]:
@@ -98,8 +102,20 @@ class ProgramGraph:
             )
             if "user_output" in spec
         ]
-        self.graph.output(results[0] if len(results) == 1 else tuple(results))
+        names = self._output_names(len(results))
+        named = dict(zip(names, results, strict=False))
+        self.graph.output(named or (results[0] if len(results) == 1 else tuple(results)))
         return fx.GraphModule(self.root, self.graph, class_name="Network")
+
+    def _output_names(self, count: int) -> list[str]:
+        """Return the keys under which the outputs lie in a dictionary; empty where in none."""
+        calls = (call for call in self.calls if call.get("fqn") == "" and call.get("signature"))
+        told = next((call["signature"]["out_spec"] for call in calls), "[]")
+        names = list(_keys(json.loads(told)[1:]))
+        plain = len(set(names)) == count and all(
+            re.fullmatch(r"[A-Za-z_]\w*", one) for one in names
+        )
+        return names if plain and len(names) == count else []
 
     def _take_input(self, spec: Json) -> None:
         ((kind, details),) = spec.items()
@@ -107,6 +123,9 @@ class ProgramGraph:
             name = details["arg"]["as_tensor"]["name"]
             self.inputs.append(name)
             self.values[name] = self.graph.placeholder(name)
+        elif kind == "constant_input":
+            # The program was made for its value, and does not read it.
+            return
         elif kind in ("parameter", "buffer", "tensor_constant"):
             self._register(details["arg"]["name"], details[f"{kind}_name"])
         else:
@@ -192,6 +211,19 @@ def _plain(kind: str, value: Any) -> Any:
     if kind == "float":
         return float(value)
     return [float(part) for part in value] if kind == "floats" else value
+
+
+def _keys(specs: list[Json], path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Give the names of the leaves of a described structure: the keys on the way to each."""
+    for spec in specs:
+        kind, parts = spec["type"], spec["children_spec"]
+        if kind is None:
+            yield "_".join(path)
+        elif kind == "builtins.dict":
+            for key, part in zip(json.loads(spec["context"]), parts, strict=True):
+                yield from _keys([part], (*path, str(key)))
+        else:
+            yield from _keys(parts, path)
 
 
 def _size(size: Json) -> int:
