@@ -23,7 +23,6 @@ from featherweight.engine.weight_forms import StoredForm
 from featherweight.engine.writing.batch_norm_folding import folded
 from featherweight.engine.writing.files import write_file
 from featherweight.engine.writing.onnx_activations import integer_nodes, quantize_activations
-from featherweight.engine.writing.onnx_blocks import in_blocks, put_blocks
 from featherweight.engine.writing.onnx_checks import (
     Runtime,
     compared,
@@ -32,6 +31,7 @@ from featherweight.engine.writing.onnx_checks import (
     shares,
 )
 from featherweight.engine.writing.onnx_export import Exported, export
+from featherweight.engine.writing.onnx_products import multiplied, put_products
 from featherweight.engine.writing.onnx_weights import multiply_out, needed_opset, put_weights
 
 TOLERANCE = 1e-3
@@ -47,10 +47,10 @@ SPECIAL = {
         "{} layers run in 8-bit integers, their activations too. These use 7 of the 8 bits, so "
         "that sums are exact on processors without 8-bit dot products.",
     ),
-    "blocks": (
-        "4-bit layers run in floats",
+    "products": (
+        "Small weights run in floats",
         "multiplied as they are",
-        "{} layers multiply by their 4-bit weights as they are. ONNX Runtime rounds what flows "
+        "{} layers multiply by their small weights as they are. ONNX Runtime rounds what flows "
         "into them to 8 bits in blocks, so the last digits differ.",
     ),
 }
@@ -79,19 +79,19 @@ def write_onnx(
 
     It is compared with torch on the samples to measure on (random inputs without a task), and
     timed by turns with the export of `source`, both at the example's batch. 8-bit layers run in
-    integers where there is data to calibrate on, and 4-bit weights in blocks are multiplied as they
+    integers where there is data to calibrate on, or products take weights of 4 and 8 bits as they
     are, if that proves faster and keeps the labels.
     Raises UserError, with nothing written, where the network cannot be exported or differs.
     """
     job.begin(STEPS)
     prepared = folded(network)
     exported = export(prepared, needed_opset(prepared))
-    blocks = _in_blocks(exported)
+    products = _as_they_are(exported)
     put_weights(exported.model, exported.forms)
     job.advance("Drawing the graph")
     exact = _exact(exported)
     whole = _in_integers(exported, task, job.check) if task and task.source.data else None
-    candidates = [exact, *(made for made in (whole, blocks) if made)]
+    candidates = [exact, *(made for made in (whole, products) if made)]
     job.advance("Making the weights small")
     compare_on = task or read_task(TaskSource(kind="fidelity"), source or network)
     _compare(network, compare_on, candidates, job.check)
@@ -133,27 +133,22 @@ def _in_integers(exported: Exported, task: Task, check: Callable[[], None]) -> _
     return _candidate(model, exported.inputs, "integers", kept) if kept else None
 
 
-def _in_blocks(exported: Exported) -> _Candidate | None:
-    """Return the model that multiplies by 4-bit weights as they are, if it has any in blocks.
+def _as_they_are(exported: Exported) -> _Candidate | None:
+    """Return the model that multiplies by small weights as they are, if it has such products.
 
     To be called before the weights of the exported graph itself are put in place.
     """
-    forms = in_blocks(exported.forms)
+    forms = multiplied(exported.forms)
     if not forms:
         return None
     model = _copy(exported.model)
-    done = put_blocks(model, forms)
+    done = put_products(model, forms)
+    if not done:
+        return None
+    kept = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     put_weights(model, {name: form for name, form in exported.forms.items() if name not in done})
-    multiply_out(model, _blocked(model))
-    return _candidate(model, exported.inputs, "blocks", done) if done else None
-
-
-def _blocked(model: onnx.ModelProto) -> set[str]:
-    return {
-        node.output[0]
-        for node in model.graph.node
-        if any(attribute.name == "block_size" for attribute in node.attribute)
-    }
+    multiply_out(model, kept)
+    return _candidate(model, exported.inputs, "products", done)
 
 
 def _calibration(

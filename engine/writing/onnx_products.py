@@ -1,11 +1,12 @@
-"""4-bit weights in blocks that share a scale: ONNX Runtime multiplies by them as they are.
+"""Products by weights of 4 or 8 bits as they are, without unpacking them.
 
-Its kernel takes DequantizeLinear with blocks along the inputs and the product behind it as one, and
-rounds the layer's inputs to 8 bits, block by block. Turned the other way the weights would be
-unpacked at every run, which is several times slower than floats.
+ONNX Runtime takes DequantizeLinear along the inputs and the product behind it as one, and rounds
+the layer's inputs to 8 bits, block by block. Turned the other way the weights would be unpacked at
+every run, which is several times slower than floats.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,51 +17,46 @@ from featherweight.engine.methods.precision.integer import IntegerForm
 from featherweight.engine.weight_forms import StoredForm
 from featherweight.engine.writing.onnx_weights import set_nodes, transposing
 
-BITS = 4
-# The sizes that the kernel has.
+KINDS = {4: TensorProto.INT4, 8: TensorProto.INT8}
+BYTE = 8
+# The sizes of blocks that the kernel has; it spreads a scale of a row or of all by itself.
 SIZES = (16, 32, 64, 128, 256)
+# From here on there are 4 bits, and blocks.
 FIRST_OPSET = 21
-ZERO = "blocks.zero"
+ZERO = "products.zero"
 
 
-def in_blocks(forms: Mapping[str, StoredForm]) -> dict[str, IntegerForm]:
-    """Return the forms whose weights lie in blocks that the kernel takes."""
+def multiplied(forms: Mapping[str, StoredForm]) -> dict[str, IntegerForm]:
+    """Return the forms that a product may take as they are."""
     return {
         name: form
         for name, form in forms.items()
-        if isinstance(form, IntegerForm) and form.bits == BITS and _block_size(form) in SIZES
+        if isinstance(form, IntegerForm)
+        and form.bits in KINDS
+        and len(form.shape) == 2
+        and (form.scales.ndim < 2 or _block_size(form) in SIZES)
     }
 
 
-def put_blocks(model: onnx.ModelProto, forms: Mapping[str, IntegerForm]) -> set[str]:
+def put_products(model: onnx.ModelProto, forms: Mapping[str, IntegerForm]) -> set[str]:
     """Put forms in the place of the graph's weight inputs of these names, in place.
 
     Returns the names of those that took the form: matrices that only products multiply by.
     """
     graph = model.graph
-    if max(entry.version for entry in model.opset_import if entry.domain == "") < FIRST_OPSET:
-        return set()
+    opset = max(entry.version for entry in model.opset_import if entry.domain == "")
     nodes: list[onnx.NodeProto] = []
     done, products = set(), set()
     for name, form in forms.items():
-        output = _turned(graph, name)
+        whole_bytes = form.bits == BYTE and form.scales.ndim < 2
+        output = _turned(graph, name) if whole_bytes or opset >= FIRST_OPSET else ""
         if not output:
             continue
         graph.input.remove(next(value for value in graph.input if value.name == name))
-        whole, scales = f"{name}.integers", f"{name}.scales"
-        levels = np.ascontiguousarray(form.levels().numpy().T)
-        data = packed(levels.view(np.uint8).reshape(-1) & np.uint8((1 << BITS) - 1), BITS)
-        graph.initializer.append(
-            TensorProto(
-                name=whole, data_type=TensorProto.INT4, dims=levels.shape, raw_data=data.tobytes()
-            )
-        )
-        factors = np.ascontiguousarray(form.scales.float().numpy().T)
-        graph.initializer.append(numpy_helper.from_array(factors, scales))
-        size = _block_size(form)
-        nodes.append(
-            helper.make_node("DequantizeLinear", [whole, scales], [output], axis=0, block_size=size)
-        )
+        whole, scales = _tensors(name, form)
+        graph.initializer.extend([whole, scales])
+        inputs, settings = [whole.name, scales.name], _axis(form)
+        nodes.append(helper.make_node("DequantizeLinear", inputs, [output], **settings))
         done.add(name)
         products.add(output)
     nodes += [part for node in graph.node for part in _plain_product(node, products)]
@@ -69,10 +65,29 @@ def put_blocks(model: onnx.ModelProto, forms: Mapping[str, IntegerForm]) -> set[
     return done
 
 
+def _tensors(name: str, form: IntegerForm) -> tuple[TensorProto, TensorProto]:
+    levels = np.ascontiguousarray(form.levels().numpy().T)
+    low = levels.view(np.uint8).reshape(-1) & np.uint8((1 << form.bits) - 1)
+    whole = TensorProto(
+        name=f"{name}.integers",
+        data_type=KINDS[form.bits],
+        dims=levels.shape,
+        raw_data=packed(low, form.bits).tobytes(),
+    )
+    scales = form.scales.float().numpy()
+    # One scale has to be a scalar, which contiguous arrays never are.
+    factors = scales.reshape(()) if scales.size == 1 else np.ascontiguousarray(scales.T)
+    return whole, numpy_helper.from_array(factors, f"{name}.scales")
+
+
+def _axis(form: IntegerForm) -> dict[str, Any]:
+    if form.scales.numel() == 1:
+        return {}
+    return {"axis": 0, "block_size": _block_size(form)} if form.scales.ndim == 2 else {"axis": 1}
+
+
 def _block_size(form: IntegerForm) -> int:
-    """Return how many inputs share a scale; 0 where the blocks are uneven or there are none."""
-    if form.scales.ndim != 2 or len(form.shape) != 2:
-        return 0
+    """Return how many inputs share a scale; 0 where the blocks are uneven."""
     inputs, groups = form.shape[1], form.scales.shape[1]
     return inputs // groups if inputs % groups == 0 else 0
 
