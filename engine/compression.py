@@ -6,7 +6,8 @@ still trains, `settle` gives the final small form. Coding happens when the archi
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from featherweight.engine.applicability import Chosen
 from featherweight.engine.channel_removal import remove_channels
@@ -87,6 +88,8 @@ def constrain(
                 for tensor in stored_weights(layer)
             }
             if forms:
+                if any(m.corrects_bias() for m in (methods.sparsity, methods.precision) if m):
+                    _correct_bias(layer, forms, found.get(part, {}))
                 network.replace(part, CompactLayer(layer, dict(forms)))
 
 
@@ -100,6 +103,18 @@ def constrained_form(
     if methods.precision:
         return methods.precision.informed(weight, mask, evidence, check)
     return MaskedForm(weight, mask)
+
+
+@torch.no_grad()
+def _correct_bias(
+    layer: nn.Module, forms: Mapping[str, TrainableForm], evidence: Mapping[str, Evidence]
+) -> None:
+    """Shift the bias of a layer by the mean of what its new weight takes from the outputs."""
+    bias, moments = getattr(layer, "bias", None), evidence.get("weight", NOTHING).moments
+    if isinstance(bias, Tensor) and moments is not None:
+        shift = moments.shift(layer.get_parameter("weight") - forms["weight"]())
+        if shift.isfinite().all():
+            layer.register_parameter("bias", nn.Parameter(bias + shift))
 
 
 def passes(chosen: Mapping[str, Chosen]) -> int:

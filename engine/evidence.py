@@ -62,6 +62,10 @@ class InputMoments:
             total += float(((part @ moments) * part).sum(dtype=torch.float64))
         return max(total, 0.0)
 
+    def shift(self, difference: Tensor) -> Tensor:
+        """Return E[D x] of a difference D of weights (the weight's shape): (outputs,)."""
+        return torch.einsum("gij,gj->gi", self.matrix(difference), self.mean).flatten()
+
 
 @dataclass(frozen=True)
 class Gradients:

@@ -44,6 +44,10 @@ class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return what has to be measured on data before the method, with these options, runs."""
         return frozenset()
 
+    def corrects_bias(self) -> bool:
+        """Say whether biases take up the mean error of the outputs; needs moments."""
+        return False
+
     @classmethod
     def description(cls) -> MethodDescription:
         """Return what a front end must know."""

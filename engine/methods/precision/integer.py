@@ -2,7 +2,8 @@
 
 Jacob et al.: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference (2018); the straight-through gradient is from Bengio, Léonard, Courville (2013); groups
-along the inputs as in Frantar et al.: GPTQ (2023).
+along the inputs and rounding by the inputs' moments are from Frantar et al.: GPTQ (2023), the
+correction of the bias from Nagel et al.: Data-Free Quantization (2019).
 """
 
 import math
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.bit_packing import packed, unpacked
+from featherweight.engine.evidence import Evidence, InputMoments, Need
 from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.methods.error_feedback import Feedback
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.options import number, words
 from featherweight.engine.weight_forms import (
@@ -31,6 +34,7 @@ from featherweight.engine.weight_forms import (
 CLIPPING = tuple(0.93**step for step in range(36))
 PATIENCE = 6
 POLISHES = 2
+WIDENINGS = (1.0, 1.2, 1.4, 1.6)
 ELEMENTS_AT_ONCE = 1 << 16
 
 
@@ -147,6 +151,21 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
     scale_bits: Annotated[
         Literal[32, 16], words("Bits of a scale", "16 bits save half of what scales take.")
     ] = 32
+    rounding: Annotated[
+        Literal["nearest", "gptq"],
+        words(
+            "Rounding",
+            "To the nearest, or by GPTQ: each rounding makes up for errors before it, as samples "
+            "of the data say. Embeddings and recurrent layers round to the nearest.",
+        ),
+    ] = "nearest"
+    bias_correction: Annotated[
+        bool,
+        words(
+            "Correct the bias",
+            "Shift biases by the mean error of the outputs on samples of the data.",
+        ),
+    ] = False
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -163,6 +182,25 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
         found = searched_scales(rows.reshape(math.prod(shape), -1), top(self.bits), check)
         scales = (halved(found) if self.scale_bits == 16 else found).reshape(shape)
         return TrainableInteger(weight, mask, scales, self.bits)
+
+    def needs(self) -> frozenset[Need]:
+        """Return the inputs' moments if the rounding or the bias goes by them."""
+        by_data = self.rounding == "gptq" or self.bias_correction
+        return frozenset({"moments"}) if by_data else frozenset()
+
+    def corrects_bias(self) -> bool:
+        """Say whether the bias takes up the mean error."""
+        return self.bias_correction
+
+    def informed(
+        self, weight: Tensor, mask: Tensor | None, evidence: Evidence, check: Check = unchecked
+    ) -> TrainableInteger:
+        """Return a form that starts at the integers which the rounding chose."""
+        form = self.trainable(weight, mask, check)
+        if self.rounding == "nearest" or evidence.moments is None:
+            return form
+        values, scales = _fed_back(weight.detach(), form, evidence.moments, check)
+        return TrainableInteger(values, mask, scales, self.bits)
 
     def symbol_bits(self) -> int:
         """Return the bits of one integer."""
@@ -287,3 +325,36 @@ def _positive(scales: Tensor) -> Tensor:
 def _squared_errors(rows: Tensor, scales: Tensor, largest: int) -> Tensor:
     difference = nearest(rows, scales, largest) * scales - rows
     return difference.square().sum(dim=1, keepdim=True, dtype=torch.float64)
+
+
+def _fed_back(
+    weight: Tensor, form: TrainableInteger, moments: InputMoments, check: Check
+) -> tuple[Tensor, Tensor]:
+    """Return the weight on a grid by error feedback, and the scales of that grid.
+
+    What the form's mask takes away is an error like any other. Errors widen the range, so wider
+    scales than the form's are tried too, row by row where rows are outputs.
+    """
+    feedback = Feedback(moments, check)
+    kept = None if form.mask is None else moments.matrix(form.mask)
+    values, scales, least = weight, form.scales, torch.tensor([torch.inf])
+    for factor in WIDENINGS:
+        wider = form.scales.float() * factor
+        wider = halved(wider) if scales.dtype == torch.float16 else wider
+        steps = moments.matrix(spread(wider, form.shape).expand(form.shape))
+
+        def rounded(column: Tensor, group: int, place: int, steps: Tensor = steps) -> Tensor:
+            its_steps = steps[group][:, place]
+            on_grid = nearest(column, its_steps, top(form.bits)) * its_steps
+            return masked(on_grid, None if kept is None else kept[group][:, place])
+
+        found, harm = feedback.changed(weight, rounded, check)
+        by_row = len(wider) == len(harm) and not moments.transposed
+        harm = harm if by_row else harm.sum(0, keepdim=True)
+        better = harm < least
+        if factor > 1.0 and not better.any():
+            break
+        values = torch.where(along_rows(better, form.shape), found, values)
+        scales = torch.where(better.reshape(-1, *[1] * (scales.ndim - 1)), wider, scales)
+        least = torch.where(better, harm, least)
+    return values, scales
