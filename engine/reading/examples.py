@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,29 @@ def random_inputs(shapes: Sequence[Shape], dtypes: Sequence[str], rows: int) -> 
     padded = [*dtypes, *["float32"] * (len(shapes) - len(dtypes))]
     return tuple(
         _random(shape, dtype, rows, generator) for shape, dtype in zip(shapes, padded, strict=False)
+    )
+
+
+def ordered(source: Source, names: Sequence[str]) -> Source:
+    """Return a source with its inputs in the order of a file that names them.
+
+    Raises UserError where the person named an input that the file does not have, or not all.
+    """
+    if not any(source.input_names):
+        return source
+    given = source.input_names
+    if sorted(given) != sorted(names):
+        raise UserError(
+            f"{source.path} takes the inputs {', '.join(names)}, not {', '.join(given)}.",
+            "Give --input once for each, with these names or without any.",
+        )
+    at = [given.index(name) for name in names]
+    dtypes = tuple(source.input_dtypes[position] for position in at if source.input_dtypes)
+    return msgspec.structs.replace(
+        source,
+        input_shapes=tuple(source.input_shapes[position] for position in at),
+        input_dtypes=dtypes,
+        input_names=(),
     )
 
 

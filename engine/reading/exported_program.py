@@ -19,7 +19,7 @@ from featherweight.engine.free_sizes import Place
 from featherweight.engine.network import Inputs, Network
 from featherweight.engine.reading.bounds import ALWAYS_BYTES, check_members, check_shapes
 from featherweight.engine.reading.composing import compose
-from featherweight.engine.reading.examples import random_inputs
+from featherweight.engine.reading.examples import ordered, random_inputs
 from featherweight.engine.reading.opening import opened
 from featherweight.engine.reading.program_graph import DTYPES, ProgramGraph
 from featherweight.engine.reading.unpickling import DAMAGE, zip_members
@@ -66,7 +66,7 @@ def _program(parts: "_Parts", source: Source) -> tuple[nn.Module, Inputs, tuple[
         )
     tensors = {**parts.tensors("weights"), **parts.tensors("constants")}
     graph = ProgramGraph(program["graph_module"], tensors, str(parts.path))
-    shapes = source.input_shapes or graph.input_shapes()
+    shapes = ordered(source, graph.inputs).input_shapes or graph.input_shapes()
     check_shapes(shapes, str(parts.path))
     module = graph.module()
     compose(module)

@@ -10,7 +10,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
-from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, random_inputs
+from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, ordered, random_inputs
 from featherweight.engine.reading.onnx_import.arithmetic import DTYPES
 from featherweight.engine.reading.onnx_import.building import Builder
 from featherweight.engine.reading.onnx_import.model import GraphInput, OnnxFile, load
@@ -40,6 +40,7 @@ def read(source: Source) -> Network:
     """
     file = load(Path(source.path))
     _fix_inputs(file, source)
+    source = ordered(source, [given.name for given in file.inputs])
     example = _example(file, source)
     module, notes = _built(file, example)
     notes += _unused_types(file, source)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch._export.converter import TS2EPConverter
 
 from featherweight.engine.errors import UserError
@@ -17,7 +17,7 @@ from featherweight.engine.lifting import UnliftableError, lift
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
 from featherweight.engine.reading.composing import compose
-from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, random_inputs
+from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, ordered, random_inputs
 from featherweight.engine.reading.opening import in_float32, opened
 from featherweight.engine.reading.unpickling import DAMAGE, zip_members
 
@@ -79,8 +79,10 @@ def _loaded(path: Path) -> Any:
         return torch.jit.load(str(path), map_location="cpu").eval()
 
 
-def _example(script: nn.Module, source: Source) -> Inputs:
+def _example(script: Any, source: Source) -> Inputs:
     """Return an example; without shapes, ask for them with a guess from the first weight."""
+    names = [value.debugName().partition(".")[0] for value in script.graph.inputs()]
+    source = ordered(source, names[1:])
     weights = [value for name, value in script.named_parameters() if value.ndim > 1]
     if not source.input_shapes:
         raise UserError(f"{source.path} does not tell the shape of its input.", _guess(weights[:1]))

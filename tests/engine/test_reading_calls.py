@@ -2,10 +2,12 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -160,7 +162,7 @@ def test_that_names_live_through_compression_and_every_export(
 ) -> None:
     session = Session()
     session.open(source_of(getattr(networks, kind)().eval(), tmp_path, NAMES))
-    recipe = Recipe(layers={"out": Choice(precision=Setting("integer", {"bits": 8}))})
+    recipe = Recipe(layers={"out": Choice(precision=Setting("float16"))})
     result = session.compress(recipe, "small", str(tmp_path), Job())
     archive = str(tmp_path / result.archive)
     expected = read_network(Source(path=archive))
@@ -201,6 +203,46 @@ def test_that_a_network_without_a_graph_keeps_its_names_through_an_archive(
         again = read_network(Source(path=path, factory=factory, trust=source.trust))
         found = again.outputs(TOKENS, MASK)[0]
         torch.testing.assert_close(found, module(TOKENS, MASK), atol=1e-2, rtol=1e-2)
+
+
+class Two(torch.nn.Module):
+    """Takes two inputs of different kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(30, 4)
+
+    def forward(self, tokens: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Return scaled embeddings."""
+        result: torch.Tensor = self.embed(tokens) * scale
+        return result
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2", "pt"])
+def test_that_names_put_the_inputs_of_a_file_in_its_order(tmp_path: Path, suffix: str) -> None:
+    path, example = tmp_path / f"two.{suffix}", (TOKENS, torch.randn(3, 6, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if suffix == "onnx":
+            names = ["tokens", "scale"]
+            axes = {name: {0: "batch", 1: "length"} for name in names}
+            torch.onnx.export(
+                Two(), example, path, dynamo=False, input_names=names, dynamic_axes=axes
+            )
+        elif suffix == "pt2":
+            torch.export.save(torch.export.export(Two(), example), path)
+        else:
+            torch.jit.save(torch.jit.trace(Two(), example), path)
+    source = Source(
+        path=str(path),
+        input_shapes=((3, 6, 4), (3, 6)),
+        input_dtypes=("float32", "int64"),
+        input_names=("scale", "tokens"),
+    )
+    network = read_network(source)
+    assert [tuple(tensor.shape) for tensor in network.example] == [(3, 6), (3, 6, 4)]
+    with pytest.raises(UserError, match="takes the inputs tokens, scale, not scale, words"):
+        read_network(msgspec.structs.replace(source, input_names=("scale", "words")))
 
 
 class Nested(torch.nn.Module):
