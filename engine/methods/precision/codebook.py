@@ -3,6 +3,7 @@
 Han, Mao, Dally: Deep Compression (2016): k-means with linear initialisation, then training of the
 shared values by the gradients of the weights that share them. Unlike there, a weight may change
 its shared value while it trains (straight-through gradient: Bengio, Léonard, Courville, 2013).
+Weighting by curvature: Choi, El-Khamy, Lee: Towards the Limit of Network Quantization (2017).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.bit_packing import packed, unpacked
+from featherweight.engine.evidence import Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
-from featherweight.engine.options import number
+from featherweight.engine.options import number, words
 from featherweight.engine.weight_forms import (
     Array,
     StoredForm,
@@ -148,6 +150,14 @@ class Codebook(PrecisionMethod, frozen=True, kw_only=True):
     clusters: Annotated[
         int, number("Values", "How many different weights every tensor has.", 2, 256)
     ] = 16
+    weighting: Annotated[
+        Literal["none", "hessian"],
+        words(
+            "Weighting",
+            "Let all weights count alike, or each by how sharply the loss bends in it (Hessian), "
+            "as samples of the data say. In recurrent layers all count alike.",
+        ),
+    ] = "none"
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -158,9 +168,27 @@ class Codebook(PrecisionMethod, frozen=True, kw_only=True):
         self, weight: Tensor, mask: Tensor | None, check: Check = unchecked
     ) -> TrainableCodebook:
         """Return a form whose shared values start at the k-means of the weights that stay."""
-        kept = weight.detach() if mask is None else weight.detach()[mask]
+        return self._started(weight, mask, None, check)
+
+    def needs(self) -> frozenset[Need]:
+        """Return the gradients, whose squares stand for the Hessian's diagonal, if they count."""
+        return frozenset({"gradients"}) if self.weighting == "hessian" else frozenset()
+
+    def informed(
+        self, weight: Tensor, mask: Tensor | None, evidence: Evidence, check: Check = unchecked
+    ) -> TrainableCodebook:
+        """Return a form whose shared values have the least error as weights count."""
+        if self.weighting == "none" or evidence.gradients is None:
+            return self.trainable(weight, mask, check)
+        return self._started(weight, mask, evidence.gradients.squares, check)
+
+    def _started(
+        self, weight: Tensor, mask: Tensor | None, counting: Tensor | None, check: Check
+    ) -> TrainableCodebook:
+        kept = _kept(weight.detach(), mask)
+        amounts = None if counting is None else _kept(counting, mask)
         reserved = 0 if mask is None else 1
-        found = clustered(kept.reshape(-1).numpy(), self.clusters - reserved, check)
+        found = clustered(kept, self.clusters - reserved, check, amounts)
         return TrainableCodebook(weight, mask, torch.from_numpy(found))
 
     def symbol_bits(self) -> int:
@@ -177,20 +205,47 @@ def index_bits(entries: int) -> int:
     return max((entries - 1).bit_length(), 1)
 
 
+def _kept(values: Tensor, mask: Tensor | None) -> npt.NDArray[np.float32]:
+    kept = values if mask is None else values[mask]
+    return kept.reshape(-1).numpy()
+
+
 def clustered(
-    values: npt.NDArray[np.float32], clusters: int, check: Check = unchecked
+    values: npt.NDArray[np.float32],
+    clusters: int,
+    check: Check = unchecked,
+    amounts: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the k-means of a row of values, ascending, by Lloyd's rounds until nothing moves.
 
     It starts at evenly spaced values from the least to the largest, which keeps the rare large
-    ones. A value that attracts nothing stays where it was.
+    ones. A value that attracts nothing stays where it was. With `amounts`, not negative, each value
+    counts so much in more rounds afterwards; they only make the error that they count smaller.
     """
     if values.size == 0:
         return np.zeros(clusters, np.float32)
     # In sorted order a cluster is a range, and its sum is a difference of two running sums.
     ordered = np.sort(values)
-    sums = np.concatenate(([0.0], np.cumsum(ordered, dtype=np.float64)))
     centres = np.linspace(ordered[0], ordered[-1], clusters, dtype=np.float64)
+    centres = _moved(centres, ordered, None, _running(ordered), check)
+    if amounts is not None and 0.0 < float(amounts.sum(dtype=np.float64)) < np.inf:
+        counting = amounts[np.argsort(values, kind="stable")].astype(np.float64)
+        masses, sums = _running(counting), _running(ordered * counting)
+        centres = _moved(centres, ordered, masses, sums, check)
+    return centres.astype(np.float32)
+
+
+def _moved(
+    centres: Array,
+    ordered: npt.NDArray[np.float32],
+    masses: Array | None,
+    sums: Array,
+    check: Check,
+) -> Array:
+    """Return the centres after Lloyd's rounds.
+
+    `masses` and `sums` are running sums from 0 on; without masses every value counts 1.
+    """
     edges: Array = np.empty(0)
     for _ in range(MOST_ROUNDS):
         check()
@@ -199,11 +254,18 @@ def clustered(
         if np.array_equal(found, edges):
             break
         edges = found
-        bounds = np.concatenate(([0], edges, [values.size]))
-        counts = np.diff(bounds)
-        means = np.diff(sums[bounds]) / np.maximum(counts, 1)
-        centres = np.where(counts > 0, means, centres)
-    return centres.astype(np.float32)
+        bounds = np.concatenate(([0], edges, [ordered.size]))
+        held = np.diff(bounds if masses is None else masses[bounds])
+        means = np.diff(sums[bounds]) / np.where(held > 0, held, 1)
+        # Of weights that count next to nothing the running sums keep no digits.
+        least = ordered[np.minimum(bounds[:-1], ordered.size - 1)]
+        means = means.clip(least, ordered[np.maximum(bounds[1:] - 1, 0)])
+        centres = np.where((np.diff(bounds) > 0) & (held > 0), means, centres)
+    return centres
+
+
+def _running(values: Array) -> npt.NDArray[np.float64]:
+    return np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
 
 
 def nearest_indices(values: Tensor, codebook: Tensor) -> Tensor:

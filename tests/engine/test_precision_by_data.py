@@ -1,9 +1,10 @@
-"""Rounding and biases that go by data: less harm to the outputs, the same size, the same bytes."""
+"""Precisions that go by data: less harm to the outputs, the same size, the same bytes."""
 
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,13 +14,14 @@ from torch import Tensor, nn
 from featherweight.engine.applicability import Chosen
 from featherweight.engine.compression import constrain
 from featherweight.engine.events import Source, TaskSource
-from featherweight.engine.evidence import Evidence, InputMoments
+from featherweight.engine.evidence import Evidence, Gradients, InputMoments
 from featherweight.engine.jobs import Job
 from featherweight.engine.methods.error_feedback import inverse_root
+from featherweight.engine.methods.precision.codebook import Codebook, clustered
 from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.network import capture
 from featherweight.engine.options import Scalar
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.session import Session
 from featherweight.engine.writing.archive import write_archive
 
@@ -156,6 +158,53 @@ def test_that_a_corrected_bias_takes_the_mean_error_off_the_outputs() -> None:
     torch.testing.assert_close(error.mean(0), torch.zeros(12), rtol=0, atol=1e-4)
 
 
+@given(st.integers(1, 12), st.integers(1, 300), st.integers(0, 2**31 - 1))
+@settings(max_examples=40, deadline=None)
+def test_that_weighted_clusters_err_no_more_than_plain_ones_as_weights_count(
+    clusters: int, size: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=size).astype(np.float32)
+    amounts = (10.0 ** generator.uniform(-12, 2, size)).astype(np.float32)
+    amounts[generator.random(size) < 0.2] = 0.0
+
+    def error(shared: npt.NDArray[np.float32]) -> float:
+        distances = np.abs(values[:, None].astype(np.float64) - shared).min(axis=1)
+        return float((amounts * distances**2).sum())
+
+    weighted = clustered(values, clusters, amounts=amounts)
+    assert (np.diff(weighted) >= 0).all()
+    assert error(weighted) <= error(clustered(values, clusters)) * (1 + 1e-4) + 1e-12
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_that_weights_which_bend_the_loss_get_shared_values_near_them(masked: bool) -> None:
+    weight = random(20, 30)
+    mask = random(30, 20).T > -0.5 if masked else None
+    squares = torch.where(weight.abs() > 1.0, 1.0, 1e-3)
+    method = Codebook(clusters=8, weighting="hessian")
+    form = method.informed(weight, mask, Evidence(gradients=Gradients(squares)))
+    plain = method.trainable(weight, mask)()
+    target = weight if mask is None else weight * mask
+    weighted_error, plain_error = (
+        float((squares * (found - target).square()).sum().detach()) for found in (form(), plain)
+    )
+    assert weighted_error < 0.9 * plain_error
+    assert form.codebook.numel() == 8 - masked
+
+
+def test_that_without_curvature_all_weights_count_alike() -> None:
+    weight = random(20, 30)
+    method = Codebook(clusters=8, weighting="hessian")
+    for evidence in (
+        Evidence(),
+        Evidence(gradients=Gradients(torch.zeros_like(weight))),
+        Evidence(gradients=Gradients(torch.full_like(weight, torch.nan))),
+    ):
+        found = method.informed(weight, None, evidence)()
+        assert torch.equal(found, Codebook(clusters=8).trainable(weight, None)())
+
+
 def bottleneck(folder: Path) -> Session:
     """A network whose first layer gets correlated inputs, opened with its data."""
     torch.manual_seed(2)
@@ -175,19 +224,28 @@ def bottleneck(folder: Path) -> Session:
     return session
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("integer", {"bits": 3, "rounding": "gptq", "bias_correction": True}),
+        ("codebook", {"clusters": 4, "weighting": "hessian"}),
+    ],
+)
 def test_that_a_recipe_by_data_gives_the_predicted_bits_and_the_same_bytes_twice(
-    tmp_path: Path,
+    method: str, options: dict[str, Scalar], tmp_path: Path
 ) -> None:
     session = bottleneck(tmp_path)
-    options: dict[str, Scalar] = {"bits": 3, "rounding": "gptq", "bias_correction": True}
-    choice = Choice(precision=Setting("integer", options))
-    layers = dict.fromkeys(("0", "2"), choice)
-    for recovery in (None, FineTuning(epochs=1)):
-        recipe = Recipe(layers=layers, recovery=recovery, calibration=128)
-        archives = []
-        for name in ("once", "again"):
-            result = session.compress(recipe, name, str(tmp_path / name), Job())
-            archives.append((tmp_path / name / result.archive).read_bytes())
-        assert archives[0] == archives[1]
-        assert result.ledger.bits - result.ledger.container == result.predicted.bits
-        assert session.predict(recipe).exact
+    choice = Choice(precision=Setting(method, options))
+    recipe = Recipe(layers=dict.fromkeys(("0", "2"), choice), calibration=128)
+    archives = []
+    for name in ("once", "again"):
+        result = session.compress(recipe, name, str(tmp_path / name), Job())
+        archives.append((tmp_path / name / result.archive).read_bytes())
+    assert archives[0] == archives[1]
+    assert result.ledger.bits - result.ledger.container == result.predicted.bits
+    assert session.predict(recipe).exact
+    blind = {name: choice for name, choice in options.items() if name in ("bits", "clusters")}
+    without = Choice(precision=Setting(method, blind))
+    layers = dict.fromkeys(("0", "2"), without)
+    other = session.compress(Recipe(layers=layers), "blind", str(tmp_path / "blind"), Job())
+    assert (tmp_path / "blind" / other.archive).read_bytes() != archives[0]
