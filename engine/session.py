@@ -15,7 +15,8 @@ import msgspec
 
 from featherweight.engine.applicability import Chosen, chosen_methods, locks
 from featherweight.engine.archive_export import export_archive
-from featherweight.engine.compression import codings, constrain, restructured
+from featherweight.engine.calibrating.collecting import Collector
+from featherweight.engine.compression import codings, constrain, passes, restructured
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import ExportFormat, Source, TaskSource, TaskSummary
 from featherweight.engine.figures import Figure
@@ -119,11 +120,13 @@ class Session:
         make_folder(place)
         archive, checkpoints = place / f"{identity}.fwz", place / f"{identity}.checkpoint"
         storable_graph(opened.network, archive)
-        job.begin(FIXED_STEPS + (steps_of(recipe.recovery, task) if recipe.recovery else 0))
+        training = steps_of(recipe.recovery, task) if recipe.recovery else 0
+        job.begin(FIXED_STEPS + passes(chosen) + training)
         before = opened.measures(job)
         job.advance("Measuring the original")
-        made = restructured(opened.network, opened.coupling, chosen, job.check)
-        constrain(made, chosen, job.check)
+        collect = Collector(task, recipe.calibration, job).collect
+        made = restructured(opened.network, opened.coupling, chosen, job.check, collect)
+        constrain(made, chosen, job.check, collect)
         job.advance("Compressing the layers")
         curve: tuple[tuple[int, float, float], ...] = ()
         if recipe.recovery and recipe.recovery.epochs:
