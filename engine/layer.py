@@ -86,7 +86,8 @@ class LayerDetails(Struct, frozen=True, kw_only=True):
 
     `spectrum` holds the singular values of the weight seen as a matrix (outputs by the rest),
     largest first, empty where it has none; where `spectrum_estimated`, all but the leading ones are
-    drawn from an estimate of their density. Statistics are of the layer's main weight.
+    drawn from an estimate of their density. `suggested_rank` is how many of them stand out from the
+    noise of the others, None where there are none. Statistics are of the layer's main weight.
     """
 
     name: str
@@ -98,3 +99,4 @@ class LayerDetails(Struct, frozen=True, kw_only=True):
     histogram: Histogram
     spectrum: tuple[float, ...]
     spectrum_estimated: bool = False
+    suggested_rank: int | None = None

@@ -51,17 +51,17 @@ def rounded_rank(rank: int, multiple: int) -> int:
     return rank if rank < multiple else rank - rank % multiple
 
 
-def output_rank(method: str, keep: float, weight: tuple[int, ...]) -> int | None:
+def output_rank(method: str, keep: float, weight: tuple[int, ...], multiple: int = 1) -> int | None:
     """Return the rank of the outputs that a method gives a weight of a shape (outputs first).
 
-    It is the place on the spectrum of the weight seen as outputs by the rest; None where the method
-    has no rank.
+    Rounded down to a multiple, it is the place on the spectrum of the weight seen as outputs by the
+    rest; None where the method has no rank.
     """
     outputs, inputs, taps = weight[0], weight[1], math.prod(weight[2:])
     if method == "svd":
-        return svd_rank(keep, outputs, inputs * taps)
+        return rounded_rank(svd_rank(keep, outputs, inputs * taps), multiple)
     if method == "tucker":
-        return tucker_ranks(keep, outputs, inputs, taps)[0]
+        return rounded_rank(tucker_ranks(keep, outputs, inputs, taps)[0], multiple)
     return None
 
 

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.inspecting.signal_rank import signal_rank
 from featherweight.engine.inspecting.spectrum import EXACT_SIDE, singular_values
 from featherweight.engine.layer import Histogram, LayerDetails
 from featherweight.engine.network import Network
@@ -36,6 +37,7 @@ def details(network: Network, name: str) -> LayerDetails:
     values = weight.detach().float().reshape(-1)
     sound = weight.ndim >= 2 and bool(values.isfinite().all())
     matrix = as_matrix(layer, weight) if sound else None
+    spectrum = () if matrix is None else singular_values(matrix)
     return LayerDetails(
         name=name,
         mean=float(values.mean()),
@@ -44,8 +46,9 @@ def details(network: Network, name: str) -> LayerDetails:
         maximum=float(values.max()),
         zeros=1 - int(values.count_nonzero()) / values.numel(),
         histogram=histogram(values),
-        spectrum=() if matrix is None else singular_values(matrix),
+        spectrum=spectrum,
         spectrum_estimated=matrix is not None and min(matrix.shape) > EXACT_SIDE,
+        suggested_rank=None if matrix is None else signal_rank(spectrum, max(matrix.shape)),
     )
 
 

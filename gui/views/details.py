@@ -20,6 +20,7 @@ from featherweight.gui.widgets.spectrum_chart import SpectrumChart
 from featherweight.gui.widgets.text import ElidedLabel, label
 
 KEEP = "keep"
+MULTIPLE = "multiple"
 MOST = 0.9
 ESTIMATED = (
     " Estimated: the layer is too wide to compute every value; the first ones are near, the rest"
@@ -228,7 +229,11 @@ class DetailsView(QWidget):
             text = f"Rank {self.spectrum.rank_for(MOST)} of {length} would keep 90 % of the energy"
         largest = self._largest_saving_rank(layer)
         limit = f"; low rank saves weights up to rank {largest}." if largest else "."
-        self.rank_text.setText(text + limit + (ESTIMATED if details.spectrum_estimated else ""))
+        signal = details.suggested_rank
+        noise = f" By variational Bayes, {signal} stand out from noise." if signal else ""
+        self.rank_text.setText(
+            text + limit + noise + (ESTIMATED if details.spectrum_estimated else "")
+        )
 
     def _rank(self, layer: Layer) -> int | None:
         setting = self._document.recipe.choice(layer.name).structure
@@ -237,7 +242,10 @@ class DetailsView(QWidget):
             return None
         options = {option.name: option.default for option in method.options} | setting.options
         keep = options.get(KEEP)
-        return None if keep is None else output_rank(method.name, float(keep), _matrix(layer))
+        if keep is None:
+            return None
+        multiple = int(options.get(MULTIPLE, 1))
+        return output_rank(method.name, float(keep), _matrix(layer), multiple)
 
     def _largest_saving_rank(self, layer: Layer) -> int | None:
         setting = self._document.recipe.choice(layer.name).structure

@@ -1,8 +1,10 @@
 """Ranks from the share of a layer that stays, and back."""
 
-from hypothesis import given
+import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featherweight.engine.inspecting.signal_rank import signal_rank
 from featherweight.engine.ranks import (
     cp_rank,
     output_keep,
@@ -88,3 +90,23 @@ def test_that_half_of_a_square_layer_is_a_quarter_of_its_rank() -> None:
 
 def test_that_the_colours_of_an_image_all_stay() -> None:
     assert tucker_ranks(0.5, 64, 3, 49) == (22, 3)
+
+
+def test_that_the_mark_on_the_spectrum_stands_at_the_rounded_rank() -> None:
+    assert output_rank("tucker", 1.0, (64, 64, 3, 3), 8) == 56
+    assert output_rank("svd", 0.02, (64, 64), 8) == 1
+
+
+@given(st.integers(1, 12), st.integers(0, 2**31))
+@settings(max_examples=15, deadline=None)
+def test_that_a_planted_rank_stands_out_from_noise(rank: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    planted = draw.normal(size=(60, rank)) @ draw.normal(size=(rank, 200))
+    values = np.linalg.svd(planted + draw.normal(size=(60, 200)), compute_uv=False)
+    assert abs(signal_rank(values.tolist(), 200) - rank) <= 1
+
+
+def test_that_noise_and_zeros_alone_have_no_rank() -> None:
+    noise = np.random.default_rng(3).normal(size=(60, 200))
+    assert signal_rank(np.linalg.svd(noise, compute_uv=False).tolist(), 200) == 0
+    assert signal_rank([0.0, 0.0], 2) == signal_rank([], 1) == 0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.errors import CancelledError
+from featherweight.engine.evidence import Evidence, InputMoments
 from featherweight.engine.jobs import Job
 from featherweight.engine.methods.structure.svd import Svd
 
@@ -175,3 +176,64 @@ def test_that_another_process_finds_the_same_bytes() -> None:
         for _ in range(2)
     }
     assert len(found) == 1
+
+
+def moments_of(inputs: Tensor, widest: int = 10**6) -> InputMoments:
+    """Return the moments of inputs, (rows, columns), in blocks of `widest` columns."""
+    blocks = tuple((part.T @ part / len(inputs))[None] for part in inputs.split(widest, dim=1))
+    return InputMoments(1, blocks, inputs.mean(0, keepdim=True))
+
+
+def uneven(rows: int, columns: int) -> Tensor:
+    """Return inputs of which few directions are strong and one column is dead."""
+    strengths = torch.logspace(0, -2, columns)
+    inputs = (torch.randn(rows, columns) * strengths) @ torch.randn(columns, columns) + 0.3
+    inputs[:, 0] = 0
+    return inputs
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30), (40, 40)])
+def test_that_factors_by_outputs_are_the_nearest_in_outputs_of_their_rank(
+    shape: tuple[int, int], bias: bool
+) -> None:
+    inputs = uneven(400, shape[1])
+    layer = nn.Linear(shape[1], shape[0], bias=bias)
+    evidence = {"weight": Evidence(moments_of(inputs))}
+    method = Svd(keep=0.4, metric="outputs", multiple=1)
+    by_outputs, by_weights = method.informed(layer, evidence), method.rewritten(layer)
+    rank = by_outputs[0].get_parameter("weight").shape[0]
+    assert rank == by_weights[0].get_parameter("weight").shape[0]
+    with torch.no_grad():
+        error = (layer(inputs) - by_outputs(inputs)).square().sum()
+        other = (layer(inputs) - by_weights(inputs)).square().sum()
+        centred = inputs - inputs.mean(0) if bias else inputs
+        left_out = torch.linalg.svdvals(centred.double() @ layer.weight.double().T)[rank:]
+    torch.testing.assert_close(error.double(), left_out.square().sum(), rtol=1e-3, atol=1e-6)
+    assert error < 0.9 * other
+
+
+@pytest.mark.parametrize("widest", [1000, 16])
+def test_that_the_error_told_by_moments_is_the_measured_one(widest: int) -> None:
+    inputs = uneven(500, 48)
+    if widest < 48:
+        inputs = torch.cat([uneven(500, 16), torch.zeros(500, 32)], dim=1)
+    layer, moments = nn.Linear(48, 40, bias=False), moments_of(inputs, widest)
+    chain = Svd(metric="outputs").informed(layer, {"weight": Evidence(moments)})
+    lost = layer.weight.detach() - weight_of(chain)
+    measured = float((inputs @ lost.T).square().sum() / len(inputs))
+    assert moments.power(lost) == pytest.approx(measured, rel=1e-4, abs=1e-7)
+
+
+def test_that_without_evidence_outputs_are_as_near_as_weights() -> None:
+    layer = nn.Linear(30, 50)
+    chains = Svd(metric="outputs").informed(layer, {}), Svd().rewritten(layer)
+    torch.testing.assert_close(weight_of(chains[0]), weight_of(chains[1]))
+
+
+def test_that_ranks_beyond_a_multiple_are_rounded_down_to_it() -> None:
+    ranks = [
+        Svd(keep=keep).skeleton(nn.Linear(100, 100))[0].get_parameter("weight").shape[0]
+        for keep in (0.1, 0.3, 0.55, 1.0)
+    ]
+    assert ranks == [5, 8, 24, 48]

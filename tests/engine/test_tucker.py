@@ -167,3 +167,12 @@ def test_that_a_cancel_between_two_sweeps_stops_the_method() -> None:
     with pytest.raises(CancelledError):
         Tucker(sweeps=50).rewritten(nn.Conv2d(8, 8, 3), check)
     assert len(checks) == 6
+
+
+def test_that_both_ranks_are_rounded_down_to_the_multiple() -> None:
+    layer = nn.Conv2d(64, 96, 3)
+    for multiple in (1, 8, 16):
+        core = Tucker(keep=0.5, multiple=multiple).skeleton(layer)[1].get_parameter("weight")
+        assert [size % multiple for size in core.shape[:2]] == [0, 0]
+    colours = Tucker().skeleton(nn.Conv2d(3, 64, 7))[1].get_parameter("weight")
+    assert tuple(colours.shape[:2]) == (16, 3)

@@ -1,23 +1,27 @@
 """Two thin layers in the place of one linear layer or 1×1 convolution."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.evidence import NOTHING, Evidence, InputMoments, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
 from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.options import number
-from featherweight.engine.ranks import svd_rank
+from featherweight.engine.methods.output_factors import output_factors
+from featherweight.engine.options import number, words
+from featherweight.engine.ranks import rounded_rank, svd_rank
 
 
 class Svd(FactorMethod, frozen=True, kw_only=True):
     """Truncated singular value decomposition (Eckart and Young 1936; Denton et al. 2014).
 
     A layer of m outputs and n inputs becomes n → r → m. The rank r is the largest whose two factors
-    hold at most `keep` of the m·n weights, so that 1.0 is where nothing is saved. Of all layers of
-    that rank it is the one nearest to the original in the sum of squares. The bias stays.
+    hold at most `keep` of the m·n weights, rounded down to `multiple`. By `metric` it is, of all
+    layers of that rank, the one with the nearest weights, or with the nearest outputs on the data
+    (Wang et al. 2024, SVD-LLM, arXiv 2403.07378), whose bias takes up the mean of what is lost.
     """
 
     name: ClassVar[str] = "svd"
@@ -33,6 +37,14 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
     keep: Annotated[
         float, number("Keep", "Share of the layer's weights that the factors may hold.", 0.01, 1.0)
     ] = 0.5
+    metric: Annotated[
+        Literal["weights", "outputs"],
+        words("Nearest in", "Weights, or outputs on samples of the data, which keeps more."),
+    ] = "weights"
+    multiple: Annotated[
+        int,
+        number("Multiple of", "Ranks beyond it are rounded down to it; 8 runs fastest.", 1, 64),
+    ] = 8
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -51,11 +63,16 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
             return f"The layer is too small: {outputs}×{inputs} weights are fewer than two factors."
         return ""
 
+    def needs(self) -> frozenset[Need]:
+        """Return what the metric asks of the data."""
+        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
+
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return both factors on the meta device."""
         weight = layer.get_parameter("weight")
         outputs, inputs = weight.shape[:2]
         rank, bias = svd_rank(self.keep, outputs, inputs), layer.bias is not None
+        rank = rounded_rank(rank, self.multiple)
         with torch.device("meta"):
             if isinstance(layer, nn.Linear):
                 first = nn.Linear(inputs, rank, bias=False)
@@ -63,14 +80,43 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
             return _thin_convolutions(layer, rank).to(weight.dtype)
 
     def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return both factors with the best weights of their rank."""
+        """Return both factors with the nearest weights of their rank."""
+        return self.informed(layer, {}, check)
+
+    @torch.no_grad()
+    def informed(
+        self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked
+    ) -> nn.Sequential:
+        """Return both factors with the best weights of their rank, by the metric if measured."""
         chain = self.skeleton(layer)
         matrix = layer.get_parameter("weight").detach().flatten(1)
         rank = chain[0].get_parameter("weight").shape[0]
-        left, right = factors(matrix, rank, check)
+        bias = layer.bias if isinstance(layer.bias, Tensor) else None
+        moments = evidence.get("weight", NOTHING).moments if self.metric == "outputs" else None
+        if moments is None or not all(bool(part.isfinite().all()) for part in moments.blocks):
+            left, right = factors(matrix, rank, check)
+        else:
+            left, right = output_factors(matrix, _spread(moments, bias is not None), rank, check)
+            if bias is not None:
+                lost = matrix.double() - left @ right
+                bias = bias + moments.shift(lost.float().reshape(_shape(layer))).to(bias.dtype)
         assign(chain[0], right)
-        assign(chain[1], left, layer.bias if isinstance(layer.bias, Tensor) else None)
+        assign(chain[1], left, bias)
         return chain.train(layer.training)
+
+
+def _spread(moments: InputMoments, centred: bool) -> list[Tensor]:
+    """Return E[x xᵀ], or the covariance where a bias takes up what is lost of the mean."""
+    return [
+        part.double() - torch.outer(moments.mean[group, columns], moments.mean[group, columns])
+        if centred
+        else part
+        for group, columns, part in moments.parts()
+    ]
+
+
+def _shape(layer: nn.Module) -> torch.Size:
+    return layer.get_parameter("weight").shape
 
 
 def _thin_convolutions(layer: Any, rank: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, leading_vectors
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.options import number
-from featherweight.engine.ranks import tucker_ranks
+from featherweight.engine.ranks import rounded_rank, tucker_ranks
 
 
 class Tucker(FactorMethod, frozen=True, kw_only=True):
@@ -18,9 +18,9 @@ class Tucker(FactorMethod, frozen=True, kw_only=True):
 
     A convolution C → N becomes 1×1 C → r, the kernel r → s with the stride, and 1×1 s → N with the
     bias. r and s grow with the square roots of C and N, to the largest at which the three hold at
-    most `keep` of the weights. It starts from the leading singular vectors of both channel
-    unfoldings (HOSVD); each sweep (HOOI) solves for one side with the other held, which never
-    raises the error.
+    most `keep` of the weights; each is rounded down to `multiple`. It starts from the leading
+    singular vectors of both channel unfoldings (HOSVD); each sweep (HOOI) solves for one side with
+    the other held, which never raises the error.
     """
 
     name: ClassVar[str] = "tucker"
@@ -39,6 +39,10 @@ class Tucker(FactorMethod, frozen=True, kw_only=True):
     sweeps: Annotated[
         int, number("Sweeps", "Rounds of refinement; more bring it nearer to the original.", 0, 50)
     ] = 3
+    multiple: Annotated[
+        int,
+        number("Multiple of", "Ranks beyond it are rounded down to it; 8 runs fastest.", 1, 64),
+    ] = 8
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -58,7 +62,8 @@ class Tucker(FactorMethod, frozen=True, kw_only=True):
         """Return the three convolutions on the meta device."""
         assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
         outputs, inputs, taps = _sizes(layer)
-        out_rank, in_rank = tucker_ranks(self.keep, outputs, inputs, taps)
+        ranks = tucker_ranks(self.keep, outputs, inputs, taps)
+        out_rank, in_rank = (rounded_rank(rank, self.multiple) for rank in ranks)
         kind: Any = type(layer)
         with torch.device("meta"):
             chain = nn.Sequential(
