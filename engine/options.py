@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 from msgspec import Meta, Struct
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, field_mistake
 
 T = TypeVar("T", bound=Struct)
 Scalar = bool | int | float | str
@@ -70,7 +70,9 @@ def build(kind: type[T], options: dict[str, Scalar], where: str) -> T:
     try:
         return msgspec.convert(options, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {error}.", _allowed(kind)) from error
+        field, wrong = field_mistake(error)
+        place = f"{where}, field {field}" if field else where
+        raise UserError(f"{place}: {wrong}.", _allowed(kind)) from error
 
 
 def _option(name: str, hint: Any, default: Scalar) -> Option:

@@ -1,16 +1,16 @@
 """A recipe: what to do with every layer and how to recover, as a file that people can read."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, field_mistake
 from featherweight.engine.options import SLOTS, Scalar, Slot, number, words
 
 T = TypeVar("T")
-LONGEST_REASON = 300
 
 
 class Setting(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,8 +124,11 @@ def loaded_yaml(text: str | bytes, where: str) -> Any:
     try:
         return msgspec.yaml.decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:LONGEST_REASON]
-        raise UserError(f"{where} is not valid YAML or JSON: {reason}.") from error
+        at = re.search(r"line \d+", str(error))
+        raise UserError(
+            f"{where} is not valid YAML or JSON{f' ({at[0]})' if at else ''}.",
+            "Mend it in a text editor, or write it again.",
+        ) from error
 
 
 def from_builtins(loaded: Any, kind: type[T], where: str) -> T:
@@ -133,7 +136,9 @@ def from_builtins(loaded: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(loaded, kind)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {error}.", "Mend that field or leave it out.") from error
+        field, wrong = field_mistake(error)
+        place = f"{where}, field {field}" if field else where
+        raise UserError(f"{place}: {wrong}.", "Mend that field or leave it out.") from error
 
 
 def to_yaml(value: Struct) -> str:

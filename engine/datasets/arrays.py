@@ -22,7 +22,7 @@ from featherweight.engine.datasets.samples import (
     labels_of,
     split,
 )
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, plain_reason
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Samples and labels to recover on, then to measure on.
@@ -72,9 +72,8 @@ def _arrays(path: Path) -> Arrays:
             _check_size(stored.zip, path)
             arrays = {key: stored[key] for key in stored.files}
     except (*DAMAGE, zipfile.BadZipFile, tokenize.TokenError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
-            f"{path} cannot be read: {reason[:200]}.",
+            f"{path} cannot be read: {plain_reason(error)}.",
             "Write it with numpy.savez, without Python objects.",
         ) from error
     for key, array in arrays.items():
@@ -111,7 +110,7 @@ def _samples(
         )
     images = arrays[keys[0]]
     if images.ndim == 0 or not len(images):
-        raise UserError(f"{where} holds no samples.")
+        raise UserError(f"{where} holds no samples.", "Choose a file that has some.")
     labels = arrays.get(keys[1])
     return TensorSamples(
         (fitted(images, example[0], where),),

@@ -90,6 +90,6 @@ def _part(folder: Path, part: str, example: Inputs) -> tuple[Inputs, Tensor]:
         found.append((path, read_idx(path)))
     (images_path, images), (labels_path, labels) = found
     if not len(images):
-        raise UserError(f"{images_path} holds no samples.")
+        raise UserError(f"{images_path} holds no samples.", "Choose a file that has some.")
     fitting = fitted(images, example[0], str(images_path))
     return (fitting,), labels_of(labels, len(images), str(labels_path))

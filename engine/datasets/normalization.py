@@ -41,7 +41,9 @@ def normalization(mean: object, deviation: object, channels: int, where: str) ->
             torch.tensor(np.asarray(value, np.float32)).flatten() for value in (mean, deviation)
         ]
     except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: mean and deviation are not numbers.") from error
+        raise UserError(
+            f"{where}: mean and deviation are not numbers.", "Give one of each."
+        ) from error
     if any(value.numel() not in (1, channels) for value in both) or not bool((both[1] > 0).all()):
         raise UserError(
             f"{where}: mean and deviation do not fit samples of {channels} channels.",

@@ -138,7 +138,9 @@ def labels_of(values: npt.NDArray[np.generic], count: int, where: str) -> Tensor
             "Give one whole number for each sample.",
         )
     if len(values) != count:
-        raise UserError(f"{where} holds {len(values)} labels for {count} samples.")
+        raise UserError(
+            f"{where} holds {len(values)} labels for {count} samples.", "Give one for each sample."
+        )
     if count and int(values.min()) < 0:
         raise UserError(f"{where} holds the label {values.min()}.", "Count classes from zero.")
     return torch.from_numpy(values.astype(np.int64))

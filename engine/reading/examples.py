@@ -6,7 +6,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, running_reason
 from featherweight.engine.events import Source
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
@@ -74,9 +74,8 @@ def check_runs(module: nn.Module, example: Inputs, path: str) -> Inputs:
             return Network(module, example).outputs(*example)
     except CAPTURE_ERRORS as error:
         given = ", ".join("x".join(map(str, tensor.shape)) for tensor in example)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
-            f"{path} does not run on an input of {given}: {reason}.",
+            f"{path} does not run on an input of {given}: {running_reason(error)}.",
             _hint(module) or "Give another shape with --input, or save the network again.",
         ) from error
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, plain_reason
 from featherweight.engine.events import Source
 from featherweight.engine.free_sizes import Place
 from featherweight.engine.network import Inputs, Network
@@ -48,9 +48,8 @@ def read(source: Source) -> Network:
         with zipfile.ZipFile(path) as archive:
             module, example, may_vary = _program(_Parts(archive, path), source)
     except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
-            f"{path} is damaged or no file of torch.export.save: {reason[:200]}.",
+            f"{path} is damaged or no file of torch.export.save: {plain_reason(error)}.",
             "Save it again with torch.export.save.",
         ) from error
     return opened(module, source, "exported program", example, (), may_vary)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from featherweight.engine.errors import USER_CODE_ERRORS, UserError
+from featherweight.engine.errors import USER_CODE_ERRORS, UserError, running_reason
 from featherweight.engine.events import Source
 from featherweight.engine.network import Network
 from featherweight.engine.reading.opening import opened
@@ -49,9 +49,8 @@ def _built(module: Any, name: str, path: str) -> nn.Module:
     try:
         network = function() if function else maker(name) if maker else None
     except USER_CODE_ERRORS as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
-            f"{path} cannot be built: {reason[:200]}.", "Check the name of the network."
+            f"{path} cannot be built: {running_reason(error)}.", "Check the name of the network."
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{path} gives no network.", "Name a function that builds one.")

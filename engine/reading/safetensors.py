@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, plain_reason
 from featherweight.engine.events import Source
 from featherweight.engine.network import Network
 from featherweight.engine.reading.bounds import ALWAYS_BYTES, BoundedMemory
@@ -56,5 +56,6 @@ def _state(path: Path) -> dict[str, Tensor]:
         ) from error
     except (SafetensorError, OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
         raise UserError(
-            f"{path} is damaged or no safetensors file: {error}.", "Save or download it again."
+            f"{path} is damaged or no safetensors file: {plain_reason(error)}.",
+            "Save or download it again.",
         ) from error

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch._export.converter import TS2EPConverter
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, plain_reason, running_reason
 from featherweight.engine.events import Source
 from featherweight.engine.lifting import UnliftableError, lift
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
@@ -46,9 +46,8 @@ def read(source: Source) -> Network:
         _check_code(path)
         script = _loaded(path)
     except DAMAGE as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
-            f"{path} is damaged or no TorchScript file: {reason[:200]}.", "Save it again."
+            f"{path} is damaged or no TorchScript file: {plain_reason(error)}.", "Save it again."
         ) from error
     notes = in_float32(script)
     example = _example(script, source)
@@ -109,9 +108,8 @@ def _layers(script: Any, example: Inputs, path: Path) -> fx.GraphModule:
             program = TS2EPConverter(script, example).convert()
             module = lift(program)
     except (*CAPTURE_ERRORS, UnliftableError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
-            f"{path} is TorchScript that cannot be turned to layers: {reason[:200]}.", EDIT
+            f"{path} is TorchScript that cannot be turned to layers: {running_reason(error)}.", EDIT
         ) from error
     compose(module)
     return module

@@ -33,8 +33,15 @@ def require_trust(path: str, modules: Iterable[str], trust: tuple[str, ...], why
 def import_trusted(module: str, trust: tuple[str, ...], path: str) -> ModuleType:
     """Import a module, or a `.py` file, that the person trusts: its code runs.
 
-    Raises TrustNeededError where it is not trusted, UserError where it cannot be imported.
+    Raises UserError where it is not there or cannot be imported, TrustNeededError where it is not
+    trusted: nobody is asked to trust what does not exist.
     """
+    if not _is_there(module, _file_of(module, trust)):
+        raise UserError(
+            f"{path} needs {module}, which is not there.",
+            "Check the name, install the library, or name the file that defines it, like "
+            "--trust path/to/networks.py.",
+        )
     require_trust(path, [module], trust, "its code would run")
     file = _file_of(module, trust)
     try:
@@ -45,6 +52,17 @@ def import_trusted(module: str, trust: tuple[str, ...], path: str) -> ModuleType
             "Name the file that defines it, like --trust path/to/networks.py, or start "
             "Featherweight where it can be imported.",
         ) from error
+
+
+def _is_there(module: str, file: Path | None) -> bool:
+    """Say whether a module could be imported, by its file or outermost package; nothing runs."""
+    if file is not None:
+        return file.is_file()
+    root = module.partition(".")[0]
+    try:
+        return root in sys.modules or importlib.util.find_spec(root) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _file_of(module: str, trust: tuple[str, ...]) -> Path | None:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.serialization import safe_globals
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, plain_reason
 from featherweight.engine.reading.bounds import check_members
 from featherweight.engine.reading.legacy_pickle import named_class, no_backend, without_sources
 from featherweight.engine.reading.trust import import_trusted, require_trust
@@ -110,11 +110,8 @@ def load_checkpoint(path: Path, trust: tuple[str, ...]) -> Any:
 
 
 def _damaged(path: Path, error: BaseException) -> UserError:
-    told = str(error).rpartition("WeightsUnpickler error:")[2].strip()
-    told = told or (str(error) if isinstance(error, ValueError) else "")
-    reason = (told.splitlines() or [type(error).__name__])[0].rstrip(". ")
     return UserError(
-        f"{path} is damaged or no file of torch.save: {reason[:200]}.",
+        f"{path} is damaged or no file of torch.save: {plain_reason(error)}.",
         "Save or download it again.",
     )
 

@@ -36,10 +36,10 @@ class Sample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"share": 0.95}, "$.share"),
-        ({"share": "much"}, "$.share"),
-        ({"bits": 5}, "$.bits"),
-        ({"coupled": 1}, "$.coupled"),
+        ({"share": 0.95}, "field share"),
+        ({"share": "much"}, "field share"),
+        ({"bits": 5}, "field bits"),
+        ({"coupled": 1}, "field coupled"),
         ({"sahre": 0.5}, "sahre"),
     ],
 )

@@ -194,7 +194,7 @@ def test_that_a_class_is_found_in_the_file_that_the_person_trusts(
         torch.save(parts_of_mine.Mine(8, 4), path)
     del sys.modules["parts_of_mine"]
     options = {"path": str(path), "input_shapes": ((1, 8),)}
-    with pytest.raises(UserError, match="cannot be imported"):
+    with pytest.raises(UserError, match="which is not there"):
         read_network(Source(trust=("parts_of_mine",), **options))
     network = read_network(Source(trust=(str(folder / "parts_of_mine.py"),), **options))
     assert network.outputs(torch.ones(2, 8))[0].shape == (2, 4)

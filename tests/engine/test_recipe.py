@@ -46,16 +46,16 @@ def test_that_a_recipe_written_as_yaml_reads_back_equal(recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("version: 2", "$.version"),
+        ("version: 2", "field version"),
         ("layers: {conv1: {structur: {method: svd}}}", "conv1"),
         ("layers: {conv1: {structure: {method: 3}}}", "conv1"),
-        ("recovery: {epochs: -1}", "$.recovery.epochs"),
-        ("recovery: {learning_rate: 100}", "$.recovery.learning_rate"),
-        ("recovery: {optimizer: adam}", "$.recovery.optimizer"),
-        ("seed: -1", "$.seed"),
+        ("recovery: {epochs: -1}", "field recovery.epochs"),
+        ("recovery: {learning_rate: 100}", "field recovery.learning_rate"),
+        ("recovery: {optimizer: adam}", "field recovery.optimizer"),
+        ("seed: -1", "field seed: it has to be a whole number of at least 0"),
         ("unknown: 1", "unknown"),
         ("layers: [", "not valid YAML"),
-        ("3", "Expected `object`"),
+        ("3", "it has to be named fields, not a whole number"),
     ],
 )
 def test_that_a_wrong_recipe_is_refused_with_file_and_field(text: str, place: str) -> None:

@@ -139,7 +139,7 @@ def test_that_a_wrong_recipe_is_refused_and_changes_nothing(
     opened.load_recipe(path)
     assert opened.undo_stack.count() == 0
     assert "layer a" in heard[0]
-    assert "$.coding.method" in heard[0]
+    assert "field coding.method" in heard[0]
 
 
 def test_that_measured_latency_gives_each_layer_its_share(opened: Document) -> None:

@@ -231,7 +231,7 @@ def test_that_a_damaged_project_dropped_on_the_window_is_named_with_its_field(
     path.write_text("version: 1\nname: net\nsource: {path: net.pt}\ntask: {kind: dancing}\n")
     drop(window, path)
     assert str(path) in window.notices.text
-    assert "$.task.kind" in window.notices.text
+    assert "field task.kind" in window.notices.text
     assert not window.header.isVisible()
 
 

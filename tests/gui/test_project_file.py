@@ -61,7 +61,7 @@ def test_that_a_damaged_project_names_the_file_and_the_field(tmp_path: Path) -> 
     with pytest.raises(UserError) as caught:
         read_project(path)
     assert str(path) in caught.value.message
-    assert "$.source.path" in caught.value.message
+    assert "field source.path" in caught.value.message
 
 
 def test_that_a_file_which_is_no_yaml_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from onnx import GraphProto, NodeProto
 from torch import Tensor, nn
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, running_reason
 from featherweight.engine.lifting import container, place
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs
 from featherweight.engine.reading.bounds import largest_bytes
@@ -46,6 +46,9 @@ from featherweight.engine.reading.onnx_import.values import (
 # These fill `operators`, `builders` and `rewriters` as they are imported.
 OPERATOR_MODULES = (*(arithmetic, fused, integers, neural, recurrent, resizing, selecting, shapes),)
 
+# What an operator that lacks something, or has it of another kind, raises speaks of our code.
+OURS = (ArithmeticError, AttributeError, LookupError, TypeError)
+ODD = "one of its inputs or settings is missing or impossible"
 # Inputs that say how, not what: they stay numbers and never become tensors of the network.
 SETTINGS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,),
@@ -138,7 +141,7 @@ class Builder:
                 "Export the network again without it.",
             ) from error
         except CAPTURE_ERRORS as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            reason = ODD if isinstance(error, OURS) else running_reason(error)
             raise UserError(
                 f"{self.file.path}: {self._described(node)} does not fit its inputs: {reason}.",
                 "The file is damaged, or --input gives a shape that it does not take.",

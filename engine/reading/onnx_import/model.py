@@ -12,7 +12,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from featherweight.engine.errors import UserError
+from featherweight.engine.errors import UserError, plain_reason
 from featherweight.engine.reading.onnx_import.values import Host
 
 OLDEST, NEWEST = 7, 26
@@ -138,9 +138,9 @@ def load(path: Path) -> OnnxFile:
             "Close other programs, or open it on a machine with more memory.",
         ) from error
     except DAMAGE as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(
-            f"{path} is damaged or no ONNX file: {reason[:200]}.", "Export or download it again."
+            f"{path} is damaged or no ONNX file: {plain_reason(error)}.",
+            "Export or download it again.",
         ) from error
     return file
 
