@@ -53,12 +53,16 @@ def words(title: str, help: str) -> Meta:  # noqa: A002
     return Meta(title=title, description=help, extra={"unit": ""})
 
 
-def describe(kind: type[Struct]) -> tuple[Option, ...]:
-    """Return the options of a Struct whose fields are all annotated and have defaults."""
+def describe(kind: type[Struct], *names: str) -> tuple[Option, ...]:
+    """Return the options of a Struct, of the named fields only where some are named.
+
+    The fields are annotated and have defaults.
+    """
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
         _option(field.name, hints[field.name], field.default)
         for field in msgspec.structs.fields(kind)
+        if not names or field.name in names
     )
 
 

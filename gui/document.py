@@ -164,6 +164,10 @@ class Document(DocumentSignals):
         """Choose how the network is trained after compression, as one step that can be undone."""
         self._editor.set_recovery(recovery)
 
+    def set_calibration(self, samples: int) -> None:
+        """Choose on how many samples methods measure, as one step that can be undone."""
+        self._editor.set_calibration(samples)
+
     def use_recipe(self, recipe: Recipe, text: str) -> None:
         """Take over the recipe of a result, as one step that can be undone."""
         self._editor.use(recipe, text)
@@ -305,9 +309,8 @@ class Document(DocumentSignals):
                 self.details[details.name] = details
                 self.details_changed.emit(details.name)
             case LatencyMeasured() if self.network is not None:
-                self.layers = with_latency(self.layers, event)
-                timed = tuple(self.layers.values())
-                self.network = msgspec.structs.replace(self.network, layers=timed)
+                self.layers = layers = with_latency(self.layers, event)
+                self.network = msgspec.structs.replace(self.network, layers=(*layers.values(),))
                 self.latency = event
                 self.latency_changed.emit()
             case Failed(message=message, hint=hint, details=more):

@@ -67,6 +67,12 @@ class RecipeEditor(QObject):
             recipe = msgspec.structs.replace(self.recipe, recovery=recovery)
             self._push("Recovery", recipe, moved_recovery(self.recipe.recovery, recovery))
 
+    def set_calibration(self, samples: int) -> None:
+        """Choose on how many samples methods measure."""
+        if samples != self.recipe.calibration:
+            recipe = msgspec.structs.replace(self.recipe, calibration=samples)
+            self._push("Calibration samples", recipe, ("calibration",))
+
     def use(self, recipe: Recipe, text: str) -> None:
         """Take over a whole recipe of this network, as the step that `text` names."""
         self._push(text, with_choices(self.layers, recipe, {}))

@@ -1,10 +1,10 @@
-"""How the network is trained after compression: a switch, and the options of fine-tuning."""
+"""What the task's recovery data is for: training after compression, and what methods measure."""
 
 import msgspec
 from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from featherweight.engine.options import Scalar, describe
-from featherweight.engine.recipe import FineTuning
+from featherweight.engine.recipe import FineTuning, Recipe
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.panel import Panel
@@ -12,7 +12,7 @@ from featherweight.gui.widgets.text import label
 
 
 class RecoveryView(QWidget):
-    """Edits the recovery of the recipe."""
+    """Edits the recovery of the recipe, and its calibration."""
 
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -24,16 +24,19 @@ class RecoveryView(QWidget):
         self.switch.setToolTip("Train the compressed network on the task's recovery data")
         self.form = OptionForm("option_recovery")
         self.form.show_options(describe(FineTuning))
+        self.calibration = OptionForm("option_recipe")
+        self.calibration.show_options(describe(Recipe, "calibration"))
         self.hint = label("", "muted", wrap=True)
         panel = Panel("Recovery")
         panel.setObjectName("recovery_panel")
-        for piece in (self.switch, self.form, self.hint):
+        for piece in (self.switch, self.form, self.calibration, self.hint):
             panel.add(piece)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(panel)
         self.switch.clicked.connect(self._on_switched)
         self.form.changed.connect(self._on_option_changed)
+        self.calibration.changed.connect(lambda _, samples: document.set_calibration(samples))
         document.recipe_changed.connect(self._refresh)
         document.task_changed.connect(self._refresh)
         document.network_changed.connect(self._refresh)
@@ -49,6 +52,8 @@ class RecoveryView(QWidget):
         self.form.show_values(
             {name: (value,) for name, value in msgspec.structs.asdict(self._last).items()}
         )
+        self.calibration.setEnabled(self._document.network is not None)
+        self.calibration.show_values({"calibration": (self._document.recipe.calibration,)})
         task = self._document.task
         self.hint.setVisible(task is not None)
         if task is not None:

@@ -120,7 +120,7 @@ def test_that_without_moments_or_with_broken_ones_weights_round_to_the_nearest()
 @pytest.mark.parametrize("granularity", ["channel", "group", "tensor"])
 def test_that_what_a_mask_takes_stays_zero_and_is_made_up_for(granularity: Granularity) -> None:
     weight, moments = random(24, 60), moments_of(correlated(400, 60))
-    mask = random(60, 24).T > 0
+    mask = random(2, 24, 60)[1] > 0
     method = gptq(4, granularity)
     fed = method.informed(weight, mask, Evidence(moments))
     assert not fed()[~mask].any()
@@ -180,7 +180,7 @@ def test_that_weighted_clusters_err_no_more_than_plain_ones_as_weights_count(
 @pytest.mark.parametrize("masked", [False, True])
 def test_that_weights_which_bend_the_loss_get_shared_values_near_them(masked: bool) -> None:
     weight = random(20, 30)
-    mask = random(30, 20).T > -0.5 if masked else None
+    mask = random(2, 20, 30)[1] > -0.5 if masked else None
     squares = torch.where(weight.abs() > 1.0, 1.0, 1e-3)
     method = Codebook(clusters=8, weighting="hessian")
     form = method.informed(weight, mask, Evidence(gradients=Gradients(squares)))

@@ -238,6 +238,25 @@ def test_that_the_keyboard_goes_from_a_method_through_its_options_to_the_next_sl
     ]
 
 
+def test_that_calibration_samples_are_changed_and_undone_without_recovery(
+    qtbot: QtBot, opened: Document
+) -> None:
+    view = RecoveryView(opened)
+    qtbot.addWidget(view)
+    with qtbot.waitExposed(view):
+        view.show()
+    samples = view.findChild(QDoubleSpinBox, "option_recipe_calibration")
+    assert isinstance(samples, QDoubleSpinBox)
+    assert samples.value() == opened.recipe.calibration
+    assert "measure" in samples.toolTip()
+    for value in (200, 256):
+        samples.setValue(value)
+    assert opened.recipe.calibration == 256
+    assert opened.recipe.recovery is None
+    opened.undo_stack.undo()
+    assert samples.value() == opened.recipe.calibration == 1024
+
+
 def test_that_recovery_is_switched_on_changed_and_undone(qtbot: QtBot, opened: Document) -> None:
     view = RecoveryView(opened)
     qtbot.addWidget(view)
