@@ -1,18 +1,20 @@
 """Which methods each layer can take, and a recipe made into methods after that check."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.methods.budgets import ShareMethod
 from featherweight.engine.methods.method import (
     CodingMethod,
     FactorMethod,
     Method,
     PrecisionMethod,
     SparsityMethod,
+    stored_weights,
 )
 from featherweight.engine.methods.registry import method_of, methods
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
@@ -74,7 +76,26 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
                 raise UserError(message, "Take one of the two out.")
             if reason := _coding_lock(found[name]):
                 raise UserError(f"Layer {name} cannot be coded like this: {reason}")
-    return found
+    return _shared_out(layers, found)
+
+
+def _shared_out(layers: dict[str, nn.Module], found: dict[str, Chosen]) -> dict[str, Chosen]:
+    """Give each layer its own part of a sparsity that layers of equal options have together."""
+    pools: dict[ShareMethod, dict[str, list[Tensor]]] = {}
+    for name, chosen in found.items():
+        if isinstance(chosen.sparsity, ShareMethod):
+            layer = layers[name]
+            weights: list[Tensor] = [layer.get_parameter(one) for one in stored_weights(layer)]
+            pools.setdefault(chosen.sparsity, {})[name] = weights
+    own = {
+        name: method
+        for pool, weights in pools.items()
+        for name, method in pool.shared_out(weights).items()
+    }
+    return {
+        name: replace(chosen, sparsity=own.get(name, chosen.sparsity))
+        for name, chosen in found.items()
+    }
 
 
 def _made(name: str, choice: Choice) -> dict[Slot, Method]:

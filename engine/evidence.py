@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featherweight.engine.network import Network
 
 Need = Literal["moments", "gradients"]
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class InputMoments:
                 width = block.shape[-1]
                 yield group, slice(start, start + width), block[group]
                 start += width
+
+    def describes(self, weight: Tensor) -> bool:
+        """Say whether weight and moments are finite, so that one can go by the other."""
+        return all(bool(tensor.isfinite().all()) for tensor in (weight, *self.blocks))
+
+    def input_squares(self, weight: Tensor) -> Tensor:
+        """Return E[x²] of the input that each element of a weight meets, of the weight's shape."""
+        diagonals = torch.cat([block.diagonal(dim1=1, dim2=2) for block in self.blocks], 1)
+        matrix = diagonals[:, None].expand_as(self.matrix(weight))
+        return self.weight(matrix.contiguous(), weight.shape)
 
     def power(self, difference: Tensor) -> float:
         """Return E‖D x‖² of a difference D of weights (the weight's shape), summed over outputs."""
@@ -96,3 +108,12 @@ Collect = Callable[[Network, Mapping[str, frozenset[Need]]], Found]
 def nothing(_: Network, __: Mapping[str, frozenset[Need]]) -> Found:
     """Measure nothing: what a prediction has."""
     return {}
+
+
+def input_lock(layer: nn.Module) -> str:
+    """Return why the inputs of a layer's weights cannot be measured, a sentence; empty if so."""
+    if isinstance(layer, nn.Linear | Convolution | Transposed):
+        return ""
+    if isinstance(layer, nn.Embedding):
+        return "An embedding multiplies its rows with nothing, so data says nothing of them."
+    return f"The inputs of {type(layer).__name__} layers cannot be measured."

@@ -65,7 +65,8 @@ class Predictor:
         if _known_by_shape(methods):
             return sum(_fixed_bits(shape, part, methods) for part in shape.parts[name])
         structures = {other: recipe.layers[other].structure for other in chosen}
-        key = msgspec.msgpack.encode((name, recipe.layers[name], structures))
+        # A sparsity that layers have together depends on more than this layer's choice.
+        key = msgspec.msgpack.encode((name, recipe.layers[name], methods.sparsity, structures))
         # Two threads predict: what one has seen here, the other may clear before it is read.
         bits = self._coded.get(key)
         if bits is None:

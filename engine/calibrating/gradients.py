@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
-from featherweight.engine.calibrating.patches import Transposed, groups_of
-from featherweight.engine.evidence import Gradients, InputMoments
+from featherweight.engine.calibrating.patches import groups_of
+from featherweight.engine.evidence import Gradients, InputMoments, Transposed
 from featherweight.engine.functional_layers import run, without_tensors
 from featherweight.engine.jobs import Check
 from featherweight.engine.network import Network

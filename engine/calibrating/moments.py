@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.calibrating.patches import Transposed, groups_of, input_lock, rows_of
-from featherweight.engine.evidence import InputMoments
+from featherweight.engine.calibrating.patches import groups_of, rows_of
+from featherweight.engine.evidence import InputMoments, Transposed, input_lock
 from featherweight.engine.network import Network
 
 # Wider moments are measured in blocks: their inverse would take minutes and gigabytes.

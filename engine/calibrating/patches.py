@@ -7,17 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-
-
-def input_lock(layer: nn.Module) -> str:
-    """Return why the inputs of a layer's weights cannot be measured, a sentence; empty if so."""
-    if isinstance(layer, nn.Linear | Convolution | Transposed):
-        return ""
-    if isinstance(layer, nn.Embedding):
-        return "An embedding multiplies its rows with nothing, so data says nothing of them."
-    return f"The inputs of {type(layer).__name__} layers cannot be measured."
+from featherweight.engine.evidence import Convolution, Transposed, input_lock
 
 
 def rows_of(layer: nn.Module, x: Tensor, each: int, turn: int) -> Tensor:

@@ -21,6 +21,9 @@ DAMPING = 0.01
 
 # Gives what a column, (rows,), becomes; told are its values, its group and its place in the group.
 Change = Callable[[Tensor, int, int], Tensor]
+# Called before a block of columns changes; told are its values, (columns, rows), its pivots U_kk,
+# its group and its places in the group.
+Ready = Callable[[Tensor, Tensor, int, list[int]], None]
 
 
 @torch.no_grad()
@@ -71,8 +74,16 @@ class Feedback:
             self._parts.append((group, places, inverse_root(ordered, DAMPING)))
 
     @torch.no_grad()
+    def saliency(self, weight: Tensor) -> Tensor:
+        """Return the harm of zeroing each weight alone when its column's turn comes: w² / U_kk²."""
+        matrix = self._moments.matrix(weight).square()
+        for group, places, root in self._parts:
+            matrix[group][:, places] /= root.diagonal().square()
+        return self._moments.weight(matrix, weight.shape)
+
+    @torch.no_grad()
     def changed(
-        self, weight: Tensor, change: Change, check: Check = unchecked
+        self, weight: Tensor, change: Change, check: Check = unchecked, ready: Ready | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the weight with all columns changed, and the harm to each output: (outputs,).
 
@@ -83,7 +94,8 @@ class Feedback:
         for group, places, root in self._parts:
             # One row for each column: its elements then lie side by side.
             lines = matrix[group].T[places]
-            harm[group] += _pass_on(lines, root, places, _of_group(change, group), check)
+            told = _block_of_group(ready, group) if ready else None
+            harm[group] += _pass_on(lines, root, places, _of_group(change, group), check, told)
             matrix[group].T[places] = lines
         return self._moments.weight(matrix, weight.shape), harm.flatten()
 
@@ -92,12 +104,17 @@ def _of_group(change: Change, group: int) -> Callable[[Tensor, int], Tensor]:
     return lambda values, place: change(values, group, place)
 
 
+def _block_of_group(ready: Ready, group: int) -> Callable[[Tensor, Tensor, list[int]], None]:
+    return lambda values, pivots, places: ready(values, pivots, group, places)
+
+
 def _pass_on(
     lines: Tensor,
     root: Tensor,
     places: list[int],
     change: Callable[[Tensor, int], Tensor],
     check: Check,
+    ready: Callable[[Tensor, Tensor, list[int]], None] | None,
 ) -> Tensor:
     harm = torch.zeros(lines.shape[1])
     for start in range(0, len(lines), COLUMNS_AT_ONCE):
@@ -106,6 +123,8 @@ def _pass_on(
         stop = start + len(part)
         near = root[start:stop, start:stop]
         errors = torch.empty_like(part)
+        if ready:
+            ready(part, near.diagonal(), places[start:stop])
         for at, place in enumerate(places[start:stop]):
             changed = change(part[at], place)
             errors[at] = (part[at] - changed) / near[at, at]
