@@ -4,6 +4,8 @@ A frame is four bytes of length (big endian) and one msgpack-encoded union membe
 has an `id` chosen by the asker; every event that answers it carries that id.
 """
 
+import re
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
@@ -18,6 +20,7 @@ Dtype = Literal["float32", "int64"]
 ExportFormat = Literal["onnx", "onnx16", "pt2", "safetensors", "archive"]
 PROTOCOL = 1
 LARGEST_FRAME = 256 * 1024 * 1024
+_LIBRARY_NAME = re.compile(r"[A-Za-z_]\w+(?:\.\w+)*:[A-Za-z_][\w.]*", re.ASCII)
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +41,11 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input_dtypes: tuple[Dtype, ...] = ()
     input_names: tuple[str, ...] = ()
     input_values: tuple[tuple[str, float], ...] = ()
+
+
+def is_library_name(path: str) -> bool:
+    """Say whether a path is no file but the name of a library's network: `timm:resnet18`."""
+    return _LIBRARY_NAME.fullmatch(path) is not None and not Path(path).exists()
 
 
 class TaskSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,6 +19,9 @@ class Words(Struct, frozen=True):
 
 WORDS = {
     "open": Words("&Open…", "Ctrl+O", "Open a network, a project or a recipe", "open"),
+    "open_library": Words(
+        "Open from li&brary…", "Ctrl+B", "Open a network of an installed library by its name"
+    ),
     "open_demo": Words("Open the &demo", "Ctrl+D", "Open the network that comes along", "demo"),
     "choose_data": Words("Choose da&ta…", "Ctrl+T", "Choose what accuracy is measured on", "data"),
     "load_recipe": Words("&Load recipe…", "Ctrl+Shift+O", "Take the choices of a recipe file"),
@@ -58,7 +61,17 @@ WORDS = {
 }
 MENUS = {
     "&File": (
-        *("open", "open_demo", "choose_data", "", "load_recipe", "save_recipe", "save_as", ""),
+        *(
+            "open",
+            "open_library",
+            "open_demo",
+            "choose_data",
+            "",
+            "load_recipe",
+            "save_recipe",
+            "save_as",
+            "",
+        ),
         *("export", "", "start_screen", "quit"),
     ),
     "&Edit": ("undo", "redo", "", "clear_selected", "clear_all"),

@@ -7,7 +7,7 @@ from PySide6.QtCore import QEvent, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QPaintEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
-from featherweight.engine.events import Source
+from featherweight.engine.events import Source, is_library_name
 from featherweight.gui import icons, theme
 from featherweight.gui.actions import MENUS, Actions
 from featherweight.gui.dialogs.stop import stop_question
@@ -45,7 +45,7 @@ class MainWindow(QMainWindow):
         self._workbench: Workbench | None = None
         self._painted = False
         self._shown_job = 0
-        self._wiring = WindowActions(self.commands, document, client, self)
+        self._wiring = WindowActions(self.commands, document, client, settings, self)
         self._build()
         self._build_menus()
         self._connect()
@@ -195,9 +195,10 @@ class MainWindow(QMainWindow):
 
     def _on_open_failed(self, source: Source, sentence: str, hint: str, details: str) -> None:
         self.show_notice(sentence, hint, details)
-        if Path(source.path).is_file() and self._client.running:
+        known = Path(source.path).is_file() or is_library_name(source.path)
+        if known and self._client.running:
             reason = f"{sentence} {hint}".strip()
-            self.notices.offer("Describe the file…", lambda: self._wiring.describe(source, reason))
+            self.notices.offer("Describe it…", lambda: self._wiring.describe(source, reason))
 
     def _asked_to_stop(self) -> bool:
         job = self.document.job

@@ -17,6 +17,7 @@ from featherweight.engine.events import (
     TaskReady,
     TaskSource,
     TrustNeeded,
+    is_library_name,
 )
 from featherweight.gui import wording
 from featherweight.gui.engine_client import EngineClient
@@ -130,10 +131,10 @@ class Opening(QObject):
     def _fail(self, message: str, hint: str, details: str) -> None:
         attempt = self._attempt if self._network_request else None
         self._end()
-        hint = wording.in_window(hint)
+        message, hint = wording.in_window(message), wording.in_window(hint)
         if attempt is None:
             self.noticed.emit(message, hint, details)
-        elif attempt.path is not None and not Path(attempt.source.path).exists():
+        elif attempt.path is not None and _is_gone(attempt.source.path):
             self.missing.emit(attempt.path, attempt.source.path)
         else:
             self.failed.emit(attempt.source, message, hint, details)
@@ -151,3 +152,7 @@ class Opening(QObject):
         known: tuple[str, ...] = self._memory.known(file, asked.trust)
         given: tuple[str, ...] = () if foreign else asked.trust
         return msgspec.structs.replace(asked, trust=tuple(dict.fromkeys((*given, *known))))
+
+
+def _is_gone(path: str) -> bool:
+    return not (Path(path).exists() or is_library_name(path))

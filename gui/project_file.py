@@ -85,6 +85,7 @@ def results_folder(path: Path) -> Path:
 
 def free_path(folder: Path, stem: str) -> Path:
     """Return a path for a new project in `folder` that takes neither a file nor a folder."""
+    stem = stem.replace(":", " ")
     for number in itertools.count(1):
         path = folder / f"{stem}{f' {number}' if number > 1 else ''}{SUFFIX}"
         if not (path.exists() or results_folder(path).exists()):

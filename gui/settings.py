@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from PySide6.QtCore import QByteArray, QSettings, QStandardPaths
+
+from featherweight.engine.events import Source, is_library_name
 
 RECENT = 10
 FOLDER_VARIABLE = "FEATHERWEIGHT_FOLDER"
@@ -39,10 +42,26 @@ class Settings:
 
     @property
     def recent(self) -> tuple[Path, ...]:
-        """The files opened last that still exist, the newest first."""
+        """What was opened last and still is there, the newest first; networks of libraries too."""
         kept = self._kept.value("recent", "", type=str)
         paths = (Path(line) for line in str(kept).splitlines())
-        return tuple(path for path in paths if path.exists())
+        return tuple(path for path in paths if path.exists() or is_library_name(str(path)))
+
+    @property
+    def libraries(self) -> tuple[Source, ...]:
+        """The networks of libraries that were opened last, the newest first, with their inputs."""
+        kept = self._kept.value("libraries", "[]", type=str)
+        try:
+            return msgspec.json.decode(str(kept), type=tuple[Source, ...])
+        except msgspec.MsgspecError:
+            return ()
+
+    def add_library(self, source: Source) -> None:
+        """Put a network of a library first; whether its code is trusted is not kept here."""
+        others = [known for known in self.libraries if known.path != source.path]
+        first = msgspec.structs.replace(source, trust=())
+        kept = msgspec.json.encode([first, *others][:RECENT]).decode()
+        self._kept.setValue("libraries", kept)
 
     def add_recent(self, path: Path, instead_of: Path | None = None) -> None:
         """Put a file first among the recent ones; it may take another's place."""

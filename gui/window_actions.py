@@ -8,15 +8,17 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QFileDialog
 
 import featherweight
-from featherweight.engine.events import Source, TrustNeeded
+from featherweight.engine.events import Source, TrustNeeded, is_library_name
 from featherweight.gui.actions import Actions
 from featherweight.gui.dialogs.about import AboutDialog, ShortcutsDialog
+from featherweight.gui.dialogs.open_library import OpenLibraryDialog
 from featherweight.gui.dialogs.open_network import OpenNetworkDialog
 from featherweight.gui.dialogs.task import TaskDialog
 from featherweight.gui.dialogs.trust import TrustDialog
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.project_file import SUFFIX
+from featherweight.gui.settings import Settings
 
 if TYPE_CHECKING:
     from featherweight.gui.main_window import MainWindow
@@ -35,12 +37,18 @@ class WindowActions(QObject):
     """Connects the actions with the document; what asks something opens a dialog on the window."""
 
     def __init__(
-        self, actions: Actions, document: Document, client: EngineClient, window: "MainWindow"
+        self,
+        actions: Actions,
+        document: Document,
+        client: EngineClient,
+        settings: Settings,
+        window: "MainWindow",
     ) -> None:
         super().__init__(window)
         self._actions = actions
         self._document = document
         self._client = client
+        self._settings = settings
         self._window = window
         self._connect()
         for changed in (
@@ -60,6 +68,7 @@ class WindowActions(QObject):
         document = self._document
         for name, act in {
             "open": self.choose_file,
+            "open_library": self.choose_library,
             "open_demo": document.open_demo,
             "choose_data": self.choose_data,
             "load_recipe": self._load_recipe,
@@ -121,6 +130,8 @@ class WindowActions(QObject):
             self._document.load_recipe(path)
         elif self._document.idle and (path.suffix in DATA or path.is_dir()):
             self.choose_data(path)
+        elif is_library_name(str(path)):
+            self.choose_library(str(path))
         elif path.suffix == ".safetensors":
             self.describe(Source(path=str(path)), "It holds weights and not the network itself.")
         else:
@@ -128,9 +139,25 @@ class WindowActions(QObject):
 
     def describe(self, source: Source, reason: str) -> None:
         """Ask what a file of weights does not tell, then open it."""
+        if is_library_name(source.path):
+            self.choose_library(source.path, reason)
+            return
         dialog = OpenNetworkDialog(source, reason, self._window)
         dialog.accepted.connect(lambda: self._document.open(dialog.source))
         dialog.open()
+
+    def choose_library(self, first: str = "", reason: str = "") -> None:
+        """Ask for a network of a library, `first` unless another is chosen, and open it."""
+        known = self._settings.libraries
+        named = [Source(path=first)] if first and first not in {one.path for one in known} else []
+        ordered = sorted((*named, *known), key=lambda source: source.path != first)
+        dialog = OpenLibraryDialog(tuple(ordered), reason, self._window)
+        dialog.accepted.connect(lambda: self._open_library(dialog.source))
+        dialog.open()
+
+    def _open_library(self, source: Source) -> None:
+        self._settings.add_library(source)
+        self._document.open(source)
 
     def choose_file(self) -> None:
         """Ask for a file and open it."""

@@ -58,6 +58,7 @@ _FIELDS = {
     "--factory": "the factory",
     "--input": "the input shape",
     "--trust": "the file",
+    "--value": "the fixed value",
 }
 _RATES = frozenset({"top1", "top5", "accuracy", "agreement", "label_agreement"})
 _UNITS = {
@@ -67,11 +68,11 @@ _UNITS = {
 }
 
 
-def in_window(hint: str) -> str:
-    """Return a hint with the switches of the terminal as the fields of the dialog."""
+def in_window(sentence: str) -> str:
+    """Return a sentence with the switches of the terminal as the fields of the dialog."""
     for switch, field in _FIELDS.items():
-        hint = hint.replace(switch, field)
-    return hint
+        sentence = sentence.replace(switch, field)
+    return sentence
 
 
 def title_of(name: str) -> str:

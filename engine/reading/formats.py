@@ -8,9 +8,9 @@ from typing import Protocol
 
 from featherweight.engine import reading
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import Source
+from featherweight.engine.events import Source, is_library_name
 from featherweight.engine.network import Network
-from featherweight.engine.reading.library import is_name, read_library
+from featherweight.engine.reading.library import read_library
 
 
 class Format(Protocol):
@@ -39,7 +39,7 @@ def read_network(source: Source) -> Network:
     Nothing that the file holds is run. Raises UserError naming the file and the mend, and
     TrustNeededError where the network needs code that `source.trust` does not allow.
     """
-    if is_name(source.path):
+    if is_library_name(source.path):
         return read_library(source)
     path = Path(source.path)
     _check_readable(path)

@@ -1,7 +1,5 @@
 """Networks of an installed library, named instead of a file: `timm:resnet18`."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,15 +10,9 @@ from featherweight.engine.network import Network
 from featherweight.engine.reading.opening import opened
 from featherweight.engine.reading.trust import import_trusted
 
-NAME = re.compile(r"([A-Za-z_]\w+(?:\.\w+)*):([A-Za-z_][\w.]*)", re.ASCII)
 # Functions of libraries that make a network by its name.
 MAKERS = ("create_model", "get_model")
 NOTE = "The library built the network with random weights; a file brings trained ones."
-
-
-def is_name(path: str) -> bool:
-    """Say whether a path is no file but the name of a library's network."""
-    return NAME.fullmatch(path) is not None and not Path(path).exists()
 
 
 def read_library(source: Source) -> Network:

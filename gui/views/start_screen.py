@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from featherweight.engine.events import is_library_name
 from featherweight.gui import icons, theme
 from featherweight.gui.project_file import SUFFIX
 from featherweight.gui.settings import Settings
@@ -176,6 +177,8 @@ class RecentDelegate(QStyledItemDelegate):
 
 
 def _kind(path: Path) -> str:
+    if is_library_name(str(path)):
+        return "Network of an installed library"
     if path.suffix == SUFFIX and path.parent.name == "projects":
         return "Project, saved by itself"
     return f"Project in {path.parent}" if path.suffix == SUFFIX else str(path.parent)

@@ -376,3 +376,16 @@ def test_that_a_factory_that_gives_up_in_its_own_way_ends_in_a_sentence(
     source = Source(path=str(weights), factory=f"{factory}:build", trust=(str(factory),))
     with pytest.raises(UserError, match=r"gives_up\.py:build failed"):
         read_network(source)
+
+
+@pytest.mark.parametrize("factory", ["gone.py:build", "not_installed_here.models:build"])
+def test_that_a_factory_that_does_not_exist_is_told_before_trust_is_asked(
+    factory: str, tmp_path: Path
+) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_file(nn.Linear(8, 4).state_dict(), weights)
+    with pytest.raises(UserError, match="which is not there") as caught:
+        read_network(Source(path=str(weights), factory=factory, input_shapes=((1, 8),)))
+    assert not isinstance(caught.value, TrustNeededError)
+    assert factory.partition(":")[0] in caught.value.message
+    assert str(weights) in caught.value.message
