@@ -18,7 +18,12 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.coding.sparse_index import SparseIndex
 from featherweight.engine.methods.method import CodingMethod, FactorMethod, stored_weights
-from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
+from featherweight.engine.methods.structure.channel_pruning import (
+    ChannelPruning,
+    asked,
+    compensate,
+    plan,
+)
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import (
     CompactLayer,
@@ -51,7 +56,11 @@ def restructured(
         if isinstance(methods.structure, ChannelPruning)
     }
     if pruning:
-        remove_channels(made, plan(network, coupling, pruning))
+        found = collect(made, asked(network, coupling, pruning))
+        cut = plan(network, coupling, pruning, found, check)
+        if not skeleton:
+            compensate(made, cut, pruning, found)
+        remove_channels(made, cut)
     factored = {
         name: methods.structure
         for name, methods in chosen.items()
@@ -121,6 +130,7 @@ def passes(chosen: Mapping[str, Chosen]) -> int:
     """Return how many times the data is measured on the way of these methods."""
     structures = [methods.structure for methods in chosen.values()]
     stages = (
+        [method for method in structures if isinstance(method, ChannelPruning)],
         [method for method in structures if isinstance(method, FactorMethod)],
         [method for methods in chosen.values() for method in (methods.sparsity, methods.precision)],
     )

@@ -22,6 +22,7 @@ from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.inspecting.survey import layers_of
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import FactorMethod, settled, stored_weights
+from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Cost, Prediction
@@ -55,9 +56,12 @@ class Predictor:
         whole = _whole(shape, macs)
         after = msgspec.structs.replace(whole, bits=whole.bits - sum(saved.values()))
         retrained = recipe.recovery is not None and recipe.recovery.epochs > 0
-        exact = all(
-            _known_by_shape(each) or (not retrained and _blind(each)) for each in chosen.values()
+        # Channels chosen by data are other rows and columns in layers that ask for none.
+        steady = not retrained and not any(
+            isinstance(each.structure, ChannelPruning) and each.structure.needs()
+            for each in chosen.values()
         )
+        exact = all(_known_by_shape(each) or (steady and _blind(each)) for each in chosen.values())
         return Prediction(layers=layers, before=self.before, after=after, exact=exact)
 
     def _bits(self, shape: Network, name: str, recipe: Recipe, chosen: Mapping[str, Chosen]) -> int:

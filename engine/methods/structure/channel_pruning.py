@@ -5,29 +5,35 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from featherweight.engine.errors import UserError
+from featherweight.engine.evidence import NOTHING, Found, Gradients, Need
 from featherweight.engine.inspecting.channel_ids import IntArray
-from featherweight.engine.inspecting.channel_layers import PRODUCERS, BatchNorm, Transposed
+from featherweight.engine.inspecting.channel_layers import PRODUCERS, BatchNorm
 from featherweight.engine.inspecting.coupling import FIXED, ChannelSet, Coupling
 from featherweight.engine.inspecting.removal import Plan
+from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.methods.channel_merging import merge, merging_order
+from featherweight.engine.methods.channel_readers import readers
+from featherweight.engine.methods.channel_scores import Scores, median_distances, norms
+from featherweight.engine.methods.channel_surgery import make_up, removal_order
 from featherweight.engine.methods.method import Method
 from featherweight.engine.network import Network
 from featherweight.engine.options import Slot, number, words
 
-Scores = npt.NDArray[np.float64]
-
 
 class ChannelPruning(Method, frozen=True, kw_only=True):
-    """Removal of output channels by the size of their weights.
+    """Removal of the output channels that matter least.
 
     The score of an atom is the sum, over the output channels in it, of the channel's score divided
     by the mean score of its layer. A channel's score is the L1 or L2 norm of its filter (Li et al.
-    2017, arXiv 1608.08710) or the absolute scale of its batch norm (Liu et al. 2017, network
-    slimming, arXiv 1708.06519). The atoms with the lowest scores go.
+    2017, arXiv 1608.08710), the absolute scale of its batch norm (Liu et al. 2017, network
+    slimming, arXiv 1708.06519), the distance to the layer's other filters (He et al. 2019) or, on
+    data, how much the loss changes without it (Molchanov et al. 2019, arXiv 1906.10771). `obs` and
+    `merge` go by the layers that read the channels, and change these so that they make up for what
+    goes: see `channel_surgery` and `channel_merging`. Where they have nothing to go by, the score
+    is the L1 norm. The atoms with the lowest scores go.
     """
 
     name: ClassVar[str] = "channel_pruning"
@@ -35,7 +41,8 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
     title: ClassVar[str] = "Channel pruning"
     label: ClassVar[str] = "Prune {}"
     advice: ClassVar[str] = (
-        "Removes whole channels, so that file, memory and time all shrink. Retrain afterwards."
+        "Removes whole channels, so that file, memory and time all shrink. Retrain afterwards; the "
+        "score obs loses least without."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "ratio"
@@ -44,8 +51,13 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         float, number("Removed share", "Share of the output channels to remove.", 0.0, 0.95)
     ] = 0.3
     score: Annotated[
-        Literal["l1", "l2", "bn_scale"],
-        words("Score", "Norm of the filters, or scale of the batch norm that follows."),
+        Literal["l1", "l2", "bn_scale", "fpgm", "taylor", "obs", "merge"],
+        words(
+            "Score",
+            "Norm of the filters (l1, l2), scale of the batch norm that follows, distance from "
+            "other filters (fpgm); on data, the change of the loss (taylor) or of the next layer's "
+            "outputs (obs). obs and merge adjust the next layer to what it loses.",
+        ),
     ] = "l1"
     multiple: Annotated[
         int, number("Multiple of", "The number of channels kept is rounded up to it.", 1, 64)
@@ -58,14 +70,29 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
             return ""
         return "It has no output channels of its own: it follows the layers before it."
 
-    def chosen(self, network: Network, coupling: Coupling, found: ChannelSet) -> IntArray:
+    def needs(self) -> frozenset[Need]:
+        """Return what the score asks of the data."""
+        needs: dict[str, frozenset[Need]]
+        needs = {"obs": frozenset({"moments"}), "taylor": frozenset({"gradients"})}
+        return needs.get(self.score, frozenset())
+
+    def chosen(
+        self,
+        network: Network,
+        coupling: Coupling,
+        found: ChannelSet,
+        evidence: Found,
+        check: Check = unchecked,
+    ) -> IntArray:
         """Return the atoms of a set that go, int64, the least important first.
 
         Atoms that lie in the same layers in equal numbers are ranked among each other, and the
         ratio holds for each such class, so that no layer loses much more than another. Raises
         UserError where the score needs a batch norm that the network lacks.
         """
-        scores = self._scores(network, coupling, found)
+        scores = self._by_readers(network, coupling, found, evidence, check)
+        if scores is None:
+            scores = self._scores(network, coupling, found, evidence)
         widths = _widths(coupling, found)
         classes = np.unique(widths, axis=0, return_inverse=True)[1].reshape(-1)
         ranked = [
@@ -73,7 +100,9 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
             for kind in range(int(classes.max()) + 1)
             for members in [np.flatnonzero(classes == kind)]
         ]
-        counts = self._counts(ranked, scores / widths.sum(1))
+        # How many go must not hang on the data: a prediction has none.
+        ties = np.zeros(len(scores)) if self.needs() else scores / widths.sum(1)
+        counts = self._counts(ranked, ties)
         gone = [
             members[: self._rounded(count, len(members), widths[members[0]])]
             for members, count in zip(ranked, counts, strict=True)
@@ -99,14 +128,33 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         kept = math.ceil((count - gone) / step) * step
         return max(0, count - kept)
 
-    def _scores(self, network: Network, coupling: Coupling, found: ChannelSet) -> Scores:
+    def _by_readers(
+        self,
+        network: Network,
+        coupling: Coupling,
+        found: ChannelSet,
+        evidence: Found,
+        check: Check,
+    ) -> Scores | None:
+        if self.score not in ("obs", "merge"):
+            return None
+        reading = list(readers(network, coupling, found.atoms))
+        if self.score == "merge":
+            return merging_order(network, coupling, found, reading, check)
+        count = math.ceil(self.ratio * len(found.atoms)) + len(found.layers)
+        return removal_order(reading, evidence, found.atoms, count, check)
+
+    def _scores(
+        self, network: Network, coupling: Coupling, found: ChannelSet, evidence: Found
+    ) -> Scores:
         totals = np.zeros(int(found.atoms.max()) + 1)
         seen = np.zeros(len(totals), dtype=bool)
         for name, channels in coupling.channels.items():
             inside = np.isin(channels.outputs, found.atoms)
             if not inside.any():
                 continue
-            values = self._channel_scores(network.layer(name), name in found.layers)
+            gradients = evidence.get(name, {}).get("weight", NOTHING).gradients
+            values = self._channel_scores(network.layer(name), name in found.layers, gradients)
             if values is None:
                 continue
             share = values / max(float(values.mean()), np.finfo(np.float64).tiny)
@@ -121,19 +169,72 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         result: Scores = totals[found.atoms]
         return result
 
-    def _channel_scores(self, layer: nn.Module, produces: bool) -> Scores | None:
-        if self.score != "bn_scale":
-            return _norms(layer, 1 if self.score == "l1" else 2) if produces else None
-        if isinstance(layer, BatchNorm) and layer.affine:
-            return layer.weight.detach().abs().double().cpu().numpy()
-        return None
+    def _channel_scores(
+        self, layer: nn.Module, produces: bool, gradients: Gradients | None
+    ) -> Scores | None:
+        if self.score == "bn_scale":
+            if isinstance(layer, BatchNorm) and layer.affine:
+                return layer.weight.detach().abs().double().cpu().numpy()
+            return None
+        if not produces:
+            return None
+        if self.score == "taylor" and gradients is not None and gradients.rows is not None:
+            return gradients.rows.double().cpu().numpy()
+        if self.score == "fpgm":
+            return median_distances(layer)
+        return norms(layer, 2 if self.score == "l2" else 1)
 
 
-def plan(network: Network, coupling: Coupling, settings: Mapping[str, ChannelPruning]) -> Plan:
+def asked(
+    network: Network, coupling: Coupling, settings: Mapping[str, ChannelPruning]
+) -> dict[str, frozenset[Need]]:
+    """Return what these settings want to have measured, by layer."""
+    wanted: dict[str, frozenset[Need]] = {}
+    for name, setting in settings.items():
+        together = coupling.set_of(name)
+        if not setting.needs() or together is None:
+            continue
+        layers = together.layers
+        if setting.score == "obs":
+            layers = tuple(each.name for each in readers(network, coupling, together.atoms))
+        for layer in layers or (name,):
+            wanted[layer] = wanted.get(layer, frozenset()) | setting.needs()
+    return wanted
+
+
+def compensate(
+    network: Network, plan: Plan, settings: Mapping[str, ChannelPruning], evidence: Found
+) -> None:
+    """Let the layers that stay make up for a plan's channels, where the scores say how, in place.
+
+    `network` has all its channels still.
+    """
+    coupling, done = plan.coupling, set[int]()
+    for name, setting in settings.items():
+        together = coupling.set_of(name)
+        if setting.score == "merge" and together is not None and id(together) not in done:
+            done.add(id(together))
+            reading = list(readers(network, coupling, together.atoms))
+            merge(network, coupling, together, reading, plan.atoms)
+    if any(setting.score == "obs" for setting in settings.values()):
+        for reader in readers(network, coupling, plan.atoms):
+            moments = reader.measured(evidence)
+            if moments is not None:
+                make_up(reader, moments, plan.atoms)
+
+
+def plan(
+    network: Network,
+    coupling: Coupling,
+    settings: Mapping[str, ChannelPruning],
+    evidence: Found | None = None,
+    check: Check = unchecked,
+) -> Plan:
     """Return which channels go when layers get these settings.
 
-    Layers of one set that have no setting follow. At least one channel stays everywhere. Raises
-    UserError where a layer is locked, or where two layers of a set have different settings.
+    `evidence` is what was measured of what they ask. Layers of one set that have no setting follow.
+    At least one channel stays everywhere. Raises UserError where a layer is locked, or where two
+    layers of a set have different settings.
     """
     chosen = [np.zeros(0, dtype=np.int64)]
     done: dict[int, str] = {}
@@ -146,7 +247,7 @@ def plan(network: Network, coupling: Coupling, settings: Mapping[str, ChannelPru
         if settings[first] != setting:
             raise _unequal(first, name, settings[first], setting)
         if first == name:
-            chosen.append(setting.chosen(network, coupling, together))
+            chosen.append(setting.chosen(network, coupling, together, evidence or {}, check))
     return Plan(coupling, _nowhere_all(coupling, np.concatenate(chosen)))
 
 
@@ -159,36 +260,6 @@ def _unequal(first: str, second: str, one: ChannelPruning, other: ChannelPruning
         f"{option} {getattr(one, option)} and {getattr(other, option)}.",
         "Give them the same.",
     )
-
-
-@torch.no_grad()
-def _norms(layer: nn.Module, order: int) -> Scores:
-    """Return the norm of what makes each output channel of a layer, in their order."""
-    if isinstance(layer, nn.RNNBase):
-        rows = _rows_of_units(layer)
-    else:
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        rows = weight.detach()
-    if isinstance(layer, Transposed):
-        groups = layer.groups
-        split = rows.reshape(groups, rows.shape[0] // groups, rows.shape[1], -1)
-        rows = split.transpose(1, 2).flatten(0, 1)
-    elif isinstance(layer, nn.Embedding):
-        rows = rows.T
-    result: Scores = torch.linalg.vector_norm(rows.flatten(1), order, dim=1).double().cpu().numpy()
-    return result
-
-
-def _rows_of_units(layer: nn.RNNBase) -> Tensor:
-    """Return what makes each hidden unit: its rows in every gate, layer and direction."""
-    units = layer.hidden_size
-    matrices = [
-        value.detach().reshape(-1, units, value.shape[1]).transpose(0, 1).flatten(1)
-        for name, value in layer.named_parameters()
-        if value.ndim == 2 and not name.startswith("weight_hr")
-    ]
-    return torch.cat(matrices, dim=1)
 
 
 def _widths(coupling: Coupling, found: ChannelSet) -> IntArray:
