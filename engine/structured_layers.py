@@ -83,3 +83,76 @@ class MonarchLinear(StructuredLayer):
         """Return how many weights there are: each is used once."""
         rows = self.in_features * self.out_blocks + self.out_features * self.in_blocks
         return rows * self.rank
+
+
+class CirculantLinear(StructuredLayer):
+    """A linear layer of circulant blocks: each is k×k and holds its first column alone.
+
+    `vectors` is blocks by k, the blocks ordered by outputs and then by inputs. Channels that k does
+    not divide are filled up with zeros. Many small blocks are multiplied as frequencies, where
+    each block is a row of numbers; few or large ones as the matrix that they stand for.
+    """
+
+    def __init__(self, in_features: int, out_features: int, block: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.block = in_features, out_features, block
+        self.columns, self.rows = -(-in_features // block), -(-out_features // block)
+        self.vectors = nn.Parameter(torch.zeros(self.rows * self.columns, block))
+        self._add_bias(bias)
+        # The tables of waves, about 4·block² numbers, must stay smaller than what they help with.
+        self.as_waves = block <= 64 and self.rows * self.columns >= 4 * block
+
+    def computed(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """Return the product by frequencies or by the whole matrix."""
+        if not self.as_waves:
+            matrix = self._matrix(tensors["vectors"])
+            return nn.functional.linear(x, matrix, tensors.get("bias"))
+        missing = self.columns * self.block - self.in_features
+        filled = nn.functional.pad(x, (0, missing)) if missing else x
+        made = self._by_frequency(tensors["vectors"], filled.reshape(-1, self.columns, self.block))
+        made = made[:, : self.out_features].reshape((*x.shape[:-1], self.out_features))
+        return made + tensors["bias"] if "bias" in tensors else made
+
+    def products(self) -> int:
+        """Return those of both transforms and of the frequencies, or of the whole matrix."""
+        if not self.as_waves:
+            return self.in_features * self.out_features
+        pairs = (self.block + 1) // 2
+        transforms = (self.rows + self.columns) * self.block * 2 * pairs
+        return transforms + 4 * pairs * self.rows * self.columns
+
+    def _matrix(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return the matrix, outputs by inputs, made by repeating alone: no table of places."""
+        k = self.block
+        # Rows of k + 1 numbers out of one that repeats after k are each a step further.
+        rows = vectors.flip(1).repeat(1, k + 1).reshape(-1, k, k + 1)[:, :, :k].flip(1)
+        rows = rows.reshape(self.rows, self.columns, k, k).transpose(1, 2)
+        return rows.reshape(self.rows * k, -1)[: self.out_features, : self.in_features]
+
+    def _by_frequency(self, vectors: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the outputs of rows of blocks, filled up."""
+        real, imaginary = self._waves(vectors)
+        pairs, inner, outer = real.shape[1], 2 * self.columns, 2 * self.rows
+        # The first pair holds two real frequencies, the others each a complex one.
+        turned = torch.cat([torch.zeros_like(imaginary[:, :1]), imaginary[:, 1:]], 1)
+        second = torch.cat([imaginary[:, :1], real[:, 1:]], 1)
+        table = torch.stack([real, turned, -turned, second], 2).reshape(self.block, -1)
+        held = (vectors @ table).reshape(self.rows, self.columns, pairs, 2, 2)
+        held = held.permute(2, 1, 3, 0, 4).reshape(pairs, inner, outer)
+        waves = torch.stack([real, imaginary], 2).reshape(self.block, -1)
+        seen = (x @ waves).reshape(-1, self.columns, pairs, 2).permute(2, 0, 1, 3)
+        made = torch.matmul(seen.reshape(pairs, -1, inner), held)
+        made = made.reshape(pairs, -1, self.rows, 2).permute(1, 2, 0, 3)
+        share = torch.cat([waves[:, :2], 2 * waves[:, 2:]], 1) / self.block
+        made = made.reshape(-1, self.rows, 2 * pairs) @ share.T
+        return made.reshape(-1, self.rows * self.block)
+
+    def _waves(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the real and imaginary parts of waves, times by pairs of frequencies."""
+        k = self.block
+        times = torch.arange(k, device=like.device)
+        steps = times[:, None] * times[None, : (k + 1) // 2] % k
+        angle = steps.to(like.dtype) * (2 * torch.pi / k)
+        odd = (1 - 2 * (times[:, None] % 2)).to(like.dtype)
+        last = odd if k % 2 == 0 else torch.zeros_like(odd)
+        return angle.cos(), torch.cat([last, -angle.sin()[:, 1:]], 1)

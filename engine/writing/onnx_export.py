@@ -1,6 +1,7 @@
 """A network as an ONNX graph in which compact weights are inputs, ready to get their small form.
 
-As inputs they are safe from the exporter, which would fold them into other constants.
+As inputs they are safe from the exporter, which would fold them into other constants. So are the
+few numbers of structured matrices, which it would multiply out; they come back before the end.
 """
 
 import logging
@@ -15,13 +16,15 @@ from typing import Any
 
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, fx, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.free_sizes import BATCH, dynamic_shapes
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
 from featherweight.engine.recurrent_shapes import whole_recurrence
-from featherweight.engine.weight_forms import CompactLayer, StoredForm, WeightForm
+from featherweight.engine.structured_layers import StructuredLayer
+from featherweight.engine.weight_forms import CompactLayer, FloatForm, StoredForm, WeightForm
 from featherweight.engine.writing.traced_sizes import follow_sizes
 
 LEGACY_OPSET = 17
@@ -57,9 +60,11 @@ class _WithWeightInputs(nn.Module):
         table: dict[str, Tensor] = {}
         # torch.export looks into dictionaries of a module, and not into functions.
         self.give = table.update
-        self.forms = _stored(network.module)
+        copy = network.copy()
+        self.numbers = _with_forms(copy)
+        module = copy.module
+        self.forms = _stored(module)
         self.values = tuple(form() for form in self.forms.values())
-        module = network.copy().module
         for name, layer in module.named_modules():
             if isinstance(layer, CompactLayer):
                 for tensor in list(layer.forms):
@@ -90,13 +95,13 @@ def export(network: Network, opset: int) -> Exported:
             try:
                 model = _by_graph(module, example, network, names, opset)
                 _name_weights(model)
-                return Exported(model, module.forms, inputs)
+                return Exported(model, _put_numbers(model, module), inputs)
             except CAPTURE_ERRORS as error:
                 reason = _reason(error)
         model = _by_trace(module, example, network, names)
         _name_weights(model)
     note = f"The older exporter wrote the file, because the newer one failed: {reason}"
-    return Exported(model, module.forms, inputs, (note,))
+    return Exported(model, _put_numbers(model, module), inputs, (note,))
 
 
 def _by_graph(
@@ -224,6 +229,28 @@ def _stored(module: nn.Module) -> dict[str, StoredForm]:
         for tensor, form in layer.forms.items()
         if isinstance(form, StoredForm)
     }
+
+
+def _with_forms(network: Network) -> frozenset[str]:
+    """Hold the numbers of structured matrices by forms, in place; return the names of these."""
+    found = set()
+    for name, layer in list(network.module.named_modules()):
+        if isinstance(layer, StructuredLayer):
+            held = {key: value for key, value in layer.named_parameters() if value.ndim > 1}
+            forms: dict[str, WeightForm] = {key: FloatForm(value) for key, value in held.items()}
+            network.replace(name, CompactLayer(layer, forms))
+            found |= {f"{name}.{key}" for key in held}
+    return frozenset(found)
+
+
+def _put_numbers(model: onnx.ModelProto, module: _WithWeightInputs) -> dict[str, StoredForm]:
+    """Make the numbers of structured matrices weights of the graph; return the other forms."""
+    graph = model.graph
+    for value in [value for value in graph.input if value.name in module.numbers]:
+        graph.input.remove(value)
+        numbers = module.forms[value.name]().numpy()
+        graph.initializer.append(numpy_helper.from_array(numbers, value.name))
+    return {name: form for name, form in module.forms.items() if name not in module.numbers}
 
 
 def _example(network: Network) -> Inputs:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.applicability import chosen_methods
+from featherweight.engine.applicability import chosen_methods, locks
 from featherweight.engine.compression import codings, constrain, restructured
 from featherweight.engine.events import Source
 from featherweight.engine.inspecting.coupling import analyse
@@ -55,7 +55,9 @@ def network() -> Network:
 
 def compressed(network: Network, choice: Choice) -> tuple[Network, dict[str, CodingMethod]]:
     coupling = analyse(network)
-    recipe = Recipe(layers=dict.fromkeys(("fc", "mix"), choice))
+    locked, method = locks(network, coupling), str(choice.structure and choice.structure.method)
+    layers = [name for name in ("fc", "mix") if method not in locked[name]]
+    recipe = Recipe(layers=dict.fromkeys(layers, choice))
     chosen = chosen_methods(network, coupling, recipe)
     made = restructured(network, coupling, chosen)
     constrain(made, chosen)
@@ -159,12 +161,19 @@ def test_that_multiplications_are_counted_as_the_weights_that_work(network: Netw
     assert layer.macs == 6 * (layer.parameters - 48)
 
 
-@pytest.mark.parametrize("bits", [0, 4])
-def test_that_blocks_go_into_every_file_and_back(
-    network: Network, bits: int, tmp_path: Path
+@pytest.mark.parametrize(
+    ("structure", "bits"),
+    [
+        (Setting("monarch"), 4),
+        (Setting("circulant", {"block": 5}), 0),
+        (Setting("circulant", {"block": 80}), 4),
+    ],
+)
+def test_that_structured_layers_go_into_every_file_and_back(
+    network: Network, structure: Setting, bits: int, tmp_path: Path
 ) -> None:
     precision = Setting("integer", {"bits": bits}) if bits else None
-    made, coders = compressed(network, Choice(structure=Setting("monarch"), precision=precision))
+    made, coders = compressed(network, Choice(structure=structure, precision=precision))
     path = tmp_path / "made.fwz"
     write_archive(made, coders, path)
     again = read_network(Source(path=str(path)))
