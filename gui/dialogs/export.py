@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
@@ -64,8 +65,14 @@ FORMS: tuple[tuple[Form, str, str, str], ...] = (
         " opened again to the same outputs, bit for bit.",
     ),
 )
-# A Python file of the same name is written beside it.
+# A Python file of the same name is written beside it, where the network has a graph.
 SOURCED = ".safetensors"
+WITHOUT_GRAPH = ("safetensors", "archive")
+WEIGHTS_ONLY = (
+    "safetensors, weights only (.safetensors)",
+    "Weights under the names of the network's own state dict, for your own code to load. They are"
+    " loaded into the network again and its outputs are compared.",
+)
 
 
 class ExportDialog(QDialog):
@@ -75,7 +82,11 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self._document = document
         self._archive = archive
-        self._stem = _stem(document, archive)
+        self._lock = document.network.graph_lock if document.network else ""
+        names = (one.name for one in document.results if archive and one.archive == archive)
+        self._result = next(names, "")
+        stem = f"{Path(document.name).stem} {self._result}".strip()
+        self._stem = stem.replace("/", "-").replace(":", "-")
         self._waiting = False
         self.setWindowTitle("Export")
         self.setObjectName("export_dialog")
@@ -100,6 +111,7 @@ class ExportDialog(QDialog):
         self.form.setAccessibleName("Format")
         for name, title, suffix, _ in FORMS:
             self.form.addItem(f"{title} ({suffix})", name)
+        self._lock_forms()
         self.path = QLineEdit()
         self.path.setObjectName("export_path")
         self.path.setAccessibleName("File")
@@ -107,6 +119,11 @@ class ExportDialog(QDialog):
         self.browse_button.setObjectName("export_browse_button")
         self.browse_button.setToolTip("Choose the file with a file dialog")
         self.about = label("", "muted", wrap=True)
+        self.locked = label("", "muted", wrap=True)
+        self.locked.setObjectName("export_locked")
+        reason = self._lock.rstrip(".")
+        self.locked.setText(f"The other formats need a graph, and here is none: {reason}.")
+        self.locked.setVisible(bool(self._lock))
         self.problem = label("", "warning", wrap=True)
         self.problem.setObjectName("export_problem")
         self.bar = QProgressBar()
@@ -127,13 +144,26 @@ class ExportDialog(QDialog):
             grid.addWidget(title_label, row, 0)
             grid.addWidget(control, row, 1)
         grid.addWidget(self.browse_button, 1, 2)
-        for row, piece in enumerate((self.about, self.problem, self.bar, self.stage), 2):
+        pieces = (self.about, self.locked, self.problem, self.bar, self.stage)
+        for row, piece in enumerate(pieces, 2):
             grid.addWidget(piece, row, 1, 1, 2)
-        grid.setRowStretch(6, 1)
+        grid.setRowStretch(7, 1)
         self.form.currentIndexChanged.connect(self._on_form_changed)
         self.browse_button.clicked.connect(self._on_browse)
         self.path.textChanged.connect(self._on_path_changed)
         return question
+
+    def _lock_forms(self) -> None:
+        """Grey the formats that a network without a graph cannot have, with the reason."""
+        items = self.form.model()
+        if not self._lock or not isinstance(items, QStandardItemModel):
+            return
+        for row, (name, *_) in enumerate(FORMS):
+            if name not in WITHOUT_GRAPH:
+                items.item(row).setEnabled(False)
+                items.item(row).setToolTip(f"This network has no graph: {self._lock}")
+        self.form.setItemText(self.form.findData("safetensors"), WEIGHTS_ONLY[0])
+        self.form.setCurrentIndex(self.form.findData("safetensors"))
 
     def _build_summary(self) -> QWidget:
         self.summary = Panel("What was checked of the file")
@@ -180,7 +210,8 @@ class ExportDialog(QDialog):
 
     def _on_form_changed(self) -> None:
         _, _, suffix, about = FORMS[self.form.currentIndex()]
-        self.about.setText(about)
+        bare = bool(self._lock) and suffix == SOURCED
+        self.about.setText(WEIGHTS_ONLY[1] if bare else about)
         path = Path(self.path.text()) if self.path.text() else Path.home() / self._stem
         known = {form[2] for form in FORMS}
         stem = path.with_suffix("") if path.suffix in known else path
@@ -206,6 +237,12 @@ class ExportDialog(QDialog):
     def _find_problem(self) -> str:
         path = Path(self.path.text().strip()).expanduser()
         suffix = FORMS[self.form.currentIndex()][2]
+        folder = self._document.results_folder
+        if self._archive and not (folder / self._archive).is_file():
+            return (
+                f"The archive of {self._result or self._archive} is not in {folder} any more."
+                " Restore its recipe and compress again."
+            )
         if not path.name:
             return "Name a file."
         if path.is_dir():
@@ -220,7 +257,8 @@ class ExportDialog(QDialog):
 
     def _find_replaced(self) -> str:
         target = self._target
-        files = (target, target.with_suffix(".py")) if target.suffix == SOURCED else (target,)
+        sourced = target.suffix == SOURCED and not self._lock
+        files = (target, target.with_suffix(".py")) if sourced else (target,)
         names = [file.name for file in files if file.exists()]
         if self._waiting or not names:
             return ""
@@ -293,10 +331,3 @@ class ExportDialog(QDialog):
         self.export_button.hide()
         self.close_button.setText("Close")
         self.resize(max(self.width(), 600), 700)
-
-
-def _stem(document: Document, archive: str) -> str:
-    network = Path(document.name).stem
-    names = (result.name for result in document.results if archive and result.archive == archive)
-    result = next(names, "")
-    return f"{network} {result}".strip().replace("/", "-")

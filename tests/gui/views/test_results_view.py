@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
@@ -61,6 +62,8 @@ def view(qtbot: QtBot, opened: Document, result: Result) -> ResultsView:
 @pytest.fixture
 def dialog(qtbot: QtBot, opened: Document, result: Result, tmp_path: Path) -> ExportDialog:
     opened.results = (result,)
+    opened.results_folder.mkdir(parents=True, exist_ok=True)
+    (opened.results_folder / result.archive).touch()
     made = ExportDialog(opened, result.archive)
     made.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
     qtbot.addWidget(made)
@@ -247,3 +250,50 @@ def test_that_closing_the_dialog_cancels_the_export(dialog: ExportDialog, opened
     dialog.close_button.click()
     assert opened.job is not None
     assert opened.job.state == "cancelling"
+
+
+def test_that_a_result_without_its_archive_is_named_before_anything_is_asked(
+    dialog: ExportDialog, opened: Document, result: Result, tmp_path: Path
+) -> None:
+    (opened.results_folder / result.archive).unlink()
+    dialog.path.setText(str(tmp_path / "other.onnx"))
+    assert dialog.problem.text() == (
+        f"The archive of Four bits is not in {opened.results_folder} any more."
+        " Restore its recipe and compress again."
+    )
+    assert not dialog.export_button.isEnabled()
+
+
+@pytest.fixture
+def bare(qtbot: QtBot, opened: Document, tmp_path: Path) -> ExportDialog:
+    """Return the dialog for a network without a graph."""
+    assert opened.network is not None
+    lock = "its branch depends on the data"
+    opened.network = msgspec.structs.replace(opened.network, graph_lock=lock)
+    made = ExportDialog(opened, "")
+    made.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(made)
+    made.open()
+    made.path.setText(str(tmp_path / "net.safetensors"))
+    return made
+
+
+def test_that_a_network_without_a_graph_offers_weights_and_archive_and_says_why(
+    bare: ExportDialog,
+) -> None:
+    items = bare.form.model()
+    assert isinstance(items, QStandardItemModel)
+    possible = {bare.form.itemData(row): items.item(row).isEnabled() for row in range(5)}
+    assert [name for name, free in possible.items() if free] == ["safetensors", "archive"]
+    assert "its branch depends on the data" in items.item(0).toolTip()
+    assert "its branch depends on the data." in bare.locked.text()
+    assert bare.form.currentData() == "safetensors"
+    assert "weights only" in bare.form.currentText()
+    assert "state dict" in bare.about.text()
+
+
+def test_that_weights_alone_replace_no_python_file(bare: ExportDialog, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("mine")
+    bare.path.setText(str(tmp_path / "net.safetensors"))
+    assert bare.export_button.text() == "Export"
+    assert bare.export_button.isEnabled()
