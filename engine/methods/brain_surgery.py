@@ -12,8 +12,8 @@ from featherweight.engine.jobs import Check
 from featherweight.engine.methods.error_feedback import DAMPING, Change, Feedback, inverse_root
 from featherweight.engine.methods.masks import largest
 
-# Rows × columns³: about as many multiplications, a quarter of a minute on one core.
-MOST_WORK = 1 << 35
+# Rows × columns³: about as many multiplications, half a minute on one core.
+MOST_WORK = 1 << 38
 ELEMENTS_AT_ONCE = 1 << 22
 
 

@@ -129,6 +129,8 @@ def rows() -> Iterator[Row]:
     for sparsity, drop in ((0.7, 1.0), (0.8, 1.7)):
         chosen = sparse(BOTH, "obs", sparsity=sparsity)
         yield Row(f"OBS, {sparsity:.0%} zero (A-P2a)", chosen, drop, drop - 0.7)
+    chosen = sparse(BOTH, "n_of_m", pattern="2:4", score="obs")
+    yield Row("OBS, 2 of 4 stay (A-P9)", chosen, 0.5, 0.3)
     chosen = structure((FIRST,), "channel_pruning", ratio=0.6, score="obs")
     yield Row("180 of 300 units by OBS (A-P5b)", chosen, 0.6, 0.4, 1.8)
     chosen = structure((FIRST,), "channel_pruning", ratio=0.4, score="merge")

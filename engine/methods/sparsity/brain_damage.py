@@ -29,8 +29,8 @@ class BrainDamage(ShareMethod, frozen=True, kw_only=True):
     title: ClassVar[str] = "Optimal Brain Damage"
     label: ClassVar[str] = "OBD {}"
     advice: ClassVar[str] = (
-        "Zeros what the loss on the data feels least; made for recovery afterwards, and without "
-        "it often worse than magnitude. It makes the file smaller, never the network faster."
+        "Zeros what the loss on the data feels least and changes nothing else, so recover accuracy "
+        "afterwards. It makes the file smaller, never the network faster."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "sparsity"

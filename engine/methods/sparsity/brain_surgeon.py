@@ -24,7 +24,7 @@ class BrainSurgeon(ShareMethod, frozen=True, kw_only=True):
 
     "fast" goes once through the columns in blocks; "exact" always takes the weight that harms least
     next, row by row, and is "fast" on layers where that would take minutes (rows × columns³ beyond
-    3·10¹⁰). Where the inputs were not measured, magnitude decides and nothing changes.
+    3·10¹¹). Where the inputs were not measured, magnitude decides and nothing changes.
     """
 
     name: ClassVar[str] = "obs"

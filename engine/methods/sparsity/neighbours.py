@@ -32,8 +32,8 @@ class Neighbours(SparsityMethod, frozen=True, kw_only=True):
     title: ClassVar[str] = "N of M neighbours stay"
     label: ClassVar[str] = "N:M {}"
     advice: ClassVar[str] = (
-        "Zeros the same share everywhere, in the pattern that some graphics cards want; at equal "
-        "size it costs more accuracy than free sparsity. On processors it only shrinks the file."
+        "Zeros the same share everywhere, in a regular pattern; at equal size it costs more "
+        "accuracy than free sparsity. It makes the file smaller, never the network faster."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "pattern"

@@ -25,8 +25,8 @@ class Wanda(ShareMethod, frozen=True, kw_only=True):
     title: ClassVar[str] = "Wanda"
     label: ClassVar[str] = "Wanda {}"
     advice: ClassVar[str] = (
-        "Zeros the same share of every output, by weight times input on the data. Quick, and best "
-        "in transformers; elsewhere OBS keeps more. It makes the file smaller, not the run faster."
+        "Zeros the same share of every output, by weight times input on the data. Made for large "
+        "language models; on small networks OBS keeps far more. The file shrinks, the speed stays."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "sparsity"
