@@ -31,6 +31,7 @@ from featherweight.gui.document_signals import DocumentSignals
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job
 from featherweight.gui.keeper import Keeper
+from featherweight.gui.kept_results import free_name
 from featherweight.gui.layer_latency import with_latency
 from featherweight.gui.opening import NO_DATA, Attempt, Opening, project_attempt
 from featherweight.gui.project_file import Project, Unfinished, lost_choices, results_folder
@@ -82,7 +83,7 @@ class Document(DocumentSignals):
         runs.changed.connect(self.job_changed)
         runs.unfinished_changed.connect(keeper.touch)
         runs.point_added.connect(self.point_added)
-        runs.compressed.connect(self._on_compressed)
+        runs.compressed.connect(lambda result: self.set_results((*self.results, result)))
         runs.exported.connect(self.exported)
         runs.noticed.connect(self.noticed)
         keeper.changed.connect(self.path_changed)
@@ -188,6 +189,12 @@ class Document(DocumentSignals):
         """Return the description of a method."""
         return self._editor.method(name)
 
+    def set_results(self, results: tuple[Result, ...]) -> None:
+        """Keep these results from now on: one more, one less, or one under another name."""
+        self.results = results
+        self.results_changed.emit()
+        self._keeper.touch()
+
     def measure_latency(self) -> None:
         """Time every layer; answered by `latency_changed`."""
         if self.network is not None:
@@ -229,8 +236,7 @@ class Document(DocumentSignals):
     def compress(self, name: str = "") -> None:
         """Run the recipe; its result is added to `results`."""
         if self.can_compress:
-            title = name or f"Run {len(self.results) + 1}"
-            self._runs.compress(self.recipe, title, self.results_folder)
+            self._runs.compress(self.recipe, name or free_name(self.results), self.results_folder)
 
     def cancel(self) -> None:
         """Ask the job to stop; a run can be resumed."""
@@ -276,9 +282,7 @@ class Document(DocumentSignals):
     def save_as(self, path: Path) -> None:
         """Keep the project, results included, under another path from now on."""
         if self._runs.active:
-            self.noticed.emit(
-                "The run writes to the present project; save it elsewhere when it ends.", "", ""
-            )
+            self.noticed.emit("A run writes to this project; save as another later.", "", "")
         else:
             self._keeper.move(path)
 
@@ -370,11 +374,6 @@ class Document(DocumentSignals):
         self._settle("recipe")
         self.recipe_changed.emit()
         self._predicting.ask(Predict(id=0, recipe=self.recipe))
-        self._keeper.touch()
-
-    def _on_compressed(self, result: Result) -> None:
-        self.results = (*self.results, result)
-        self.results_changed.emit()
         self._keeper.touch()
 
     def _on_died(self, sentence: str, hint: str, log: str) -> None:

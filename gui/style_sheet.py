@@ -53,6 +53,7 @@ QComboBox QAbstractItemView {
     selection-background-color: $accent_soft; selection-color: $text;
 }
 QComboBox QAbstractItemView::item { min-height: 24px; }
+QComboBox QAbstractItemView::item:selected { background: $accent_soft; color: $text; }
 QSpinBox::up-button, QDoubleSpinBox::up-button {
     subcontrol-position: top right; border: none; width: 18px;
 }

@@ -16,12 +16,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.ledger import Ledger
 from featherweight.engine.results import Cost, Result
 from featherweight.gui import icons, theme, wording
+from featherweight.gui.dialogs.delete_result import delete_question
 from featherweight.gui.dialogs.export import ExportDialog
 from featherweight.gui.document import Document
+from featherweight.gui.item_models.name_delegate import NAME, NameDelegate
+from featherweight.gui.kept_results import deleted, renamed
 from featherweight.gui.widgets.empty_state import EmptyState
 from featherweight.gui.widgets.figure_table import FigureTable
 from featherweight.gui.widgets.panel import Panel
@@ -31,7 +35,6 @@ from featherweight.gui.widgets.text import label, page
 
 KINDS = ("values", "indices", "codebooks", "scales", "tables")
 SIDE_BY_SIDE = 1120
-IDENTITY = Qt.ItemDataRole.UserRole
 
 
 class ResultsView(QWidget):
@@ -62,9 +65,8 @@ class ResultsView(QWidget):
     @property
     def result(self) -> Result | None:
         """The result that is selected."""
-        item = self.list.currentItem()
-        wanted = item.data(IDENTITY) if item else ""
-        return next((result for result in self._shown if result.identity == wanted), None)
+        row = self.list.currentRow()
+        return self._shown[row] if 0 <= row < len(self._shown) else None
 
     def _build_list(self) -> QVBoxLayout:
         self.list = QListWidget()
@@ -73,6 +75,20 @@ class ResultsView(QWidget):
         self.list.setFixedWidth(208)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.currentItemChanged.connect(lambda: self._show_result())
+        delegate = NameDelegate(self.list)
+        # The list is filled again after a new name, when the editor has done its part.
+        delegate.named.connect(self._on_named, Qt.ConnectionType.QueuedConnection)
+        self.list.setItemDelegate(delegate)
+        self.list.setEditTriggers(
+            QListWidget.EditTrigger.DoubleClicked | QListWidget.EditTrigger.EditKeyPressed
+        )
+        self.rename_button, self.delete_button = QPushButton("Rename"), QPushButton("Delete…")
+        self.rename_button.setObjectName("rename_result_button")
+        self.rename_button.setToolTip("Give the result another name (F2)")
+        self.rename_button.clicked.connect(lambda: self.list.editItem(self.list.currentItem()))
+        self.delete_button.setObjectName("delete_result_button")
+        self.delete_button.setToolTip("Throw the result and its archive away")
+        self.delete_button.clicked.connect(self._on_delete)
         self.export_button = QPushButton("Export…")
         self.export_button.setObjectName("result_export_button")
         self.export_button.setProperty("role", "primary")
@@ -87,6 +103,11 @@ class ResultsView(QWidget):
         column.setSpacing(8)
         for piece in (self.list, self.export_button, self.restore_button):
             column.addWidget(piece)
+        pair = QHBoxLayout()
+        pair.setSpacing(8)
+        pair.addWidget(self.rename_button)
+        pair.addWidget(self.delete_button)
+        column.addLayout(pair)
         return column
 
     def _build_details(self) -> QWidget:
@@ -149,7 +170,8 @@ class ResultsView(QWidget):
             for result in results:
                 item = QListWidgetItem(f"{result.name}\n{_headline(result)}")
                 item.setToolTip(item.text())
-                item.setData(IDENTITY, result.identity)
+                item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+                item.setData(NAME, result.name)
                 self.list.addItem(item)
             self.list.setCurrentRow(len(results) - 1 if grown else min(kept, len(results) - 1))
         self._show_result()
@@ -175,6 +197,29 @@ class ResultsView(QWidget):
     def _on_export(self) -> None:
         if self.result is not None:
             ExportDialog(self._document, self.result.archive, self.window()).open()
+
+    def _on_named(self, place: int, name: str) -> None:
+        if name and name != self._shown[place].name:
+            self._document.set_results(renamed(self._shown, place, name))
+
+    def _on_delete(self) -> None:
+        result = self.result
+        if result is None:
+            return
+        shared = sum(other.archive == result.archive for other in self._shown) > 1
+        box = delete_question(result.name, shared, self.window())
+        box.accepted.connect(lambda: self._delete(result))
+        box.open()
+
+    def _delete(self, result: Result) -> None:
+        document = self._document
+        place = next((at for at, one in enumerate(document.results) if one is result), None)
+        if place is None:
+            return
+        try:
+            document.set_results(deleted(document.results, place, document.results_folder))
+        except UserError as error:
+            document.noticed.emit(error.message, error.hint, "")
 
     def _on_restore(self) -> None:
         result = self.result

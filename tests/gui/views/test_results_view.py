@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QStandardItemModel
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.events import Exported, Failed
@@ -16,6 +16,8 @@ from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.results import Cost, Export, LayerShare, Measures, Result
 from featherweight.gui.dialogs.export import ExportDialog
 from featherweight.gui.document import Document
+from featherweight.gui.kept_results import free_name
+from featherweight.gui.project_file import read_project
 from featherweight.gui.views.results import ResultsView
 from featherweight.gui.widgets.basis_badge import BasisBadge
 
@@ -297,3 +299,84 @@ def test_that_weights_alone_replace_no_python_file(bare: ExportDialog, tmp_path:
     bare.path.setText(str(tmp_path / "net.safetensors"))
     assert bare.export_button.text() == "Export"
     assert bare.export_button.isEnabled()
+
+
+@pytest.fixture
+def two(view: ResultsView, opened: Document, result: Result) -> tuple[Result, Result]:
+    """Show two results whose archives are on disk; the second is selected."""
+    second = msgspec.structs.replace(result, identity="b", name="Again", archive="second.fwz")
+    opened.results = (result, second)
+    opened.results_folder.mkdir(parents=True, exist_ok=True)
+    for each in opened.results:
+        (opened.results_folder / each.archive).touch()
+    opened.results_changed.emit()
+    assert view.result == second
+    return result, second
+
+
+def answer(view: ResultsView, word: str) -> None:
+    box = view.window().findChild(QMessageBox, "delete_question")
+    assert isinstance(box, QMessageBox)
+    next(each for each in box.buttons() if each.text() == word).click()
+
+
+def test_that_a_result_is_renamed_in_the_list_and_kept(
+    qtbot: QtBot, view: ResultsView, opened: Document, two: tuple[Result, Result]
+) -> None:
+    view.rename_button.click()
+    editor = view.list.findChild(QLineEdit)
+    assert isinstance(editor, QLineEdit)
+    assert editor.text() == "Again"
+    editor.setText("For phones")
+    with qtbot.waitSignal(opened.results_changed):
+        qtbot.keyClick(editor, Qt.Key.Key_Return)
+    assert [each.name for each in opened.results] == ["Four bits", "For phones"]
+    assert view.list.item(1).text().startswith("For phones\n")
+    assert view.result == msgspec.structs.replace(two[1], name="For phones")
+    opened.save()
+    assert opened.path is not None
+    assert [each.name for each in read_project(opened.path).results] == ["Four bits", "For phones"]
+
+
+def test_that_a_result_keeps_its_name_where_none_is_given(
+    qtbot: QtBot, view: ResultsView, opened: Document, two: tuple[Result, Result]
+) -> None:
+    view.rename_button.click()
+    editor = view.list.findChild(QLineEdit)
+    assert isinstance(editor, QLineEdit)
+    editor.setText("  ")
+    with qtbot.waitSignal(editor.destroyed):
+        qtbot.keyClick(editor, Qt.Key.Key_Return)
+    assert opened.results == two
+
+
+def test_that_a_result_goes_with_its_archive_once_that_is_confirmed(
+    view: ResultsView, opened: Document, two: tuple[Result, Result]
+) -> None:
+    view.delete_button.click()
+    answer(view, "Keep")
+    assert opened.results == two
+    view.delete_button.click()
+    answer(view, "Delete")
+    assert opened.results == two[:1]
+    assert view.result == two[0]
+    assert [file.name for file in opened.results_folder.iterdir()] == ["first.fwz"]
+
+
+def test_that_an_archive_stays_while_another_result_uses_it(
+    view: ResultsView, opened: Document, two: tuple[Result, Result]
+) -> None:
+    twin = msgspec.structs.replace(two[1], archive="first.fwz")
+    opened.results = (two[0], twin)
+    opened.results_changed.emit()
+    view.list.setCurrentRow(0)
+    view.delete_button.click()
+    answer(view, "Delete")
+    assert opened.results == (twin,)
+    assert (opened.results_folder / "first.fwz").exists()
+
+
+def test_that_the_next_run_takes_no_name_of_a_result(result: Result) -> None:
+    second = msgspec.structs.replace(result, name="Run 2")
+    assert free_name(()) == "Run 1"
+    assert free_name((second,)) == "Run 3"
