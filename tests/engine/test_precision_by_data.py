@@ -229,6 +229,7 @@ def bottleneck(folder: Path) -> Session:
     [
         ("integer", {"bits": 3, "rounding": "gptq", "bias_correction": True}),
         ("codebook", {"clusters": 4, "weighting": "hessian"}),
+        ("codebook", {"clusters": 16, "weighting": "hessian", "entropy": 0.05}),
     ],
 )
 def test_that_a_recipe_by_data_gives_the_predicted_bits_and_the_same_bytes_twice(
