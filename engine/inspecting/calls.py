@@ -114,7 +114,7 @@ class _Watcher:
         self.module = module
         self.layers = layers
         self.calls: dict[str, Calls] = {}
-        self.counter = OperationCounter()
+        self.counter = OperationCounter(getattr(module, "owners", dict))
         self._places: list[str] = []
         self._exits = ExitStack()
 
@@ -139,7 +139,7 @@ class _Watcher:
         for name, macs in self.counter.macs.items():
             calls = self.calls.setdefault(name, Calls())
             calls.macs += macs
-            if name not in self.layers:
+            if not calls.count:
                 calls.elements += self.counter.elements[name]
         for (name, kind), count in self.counter.products.items():
             self.calls[name].products[kind] = count

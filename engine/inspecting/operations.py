@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from featherweight.engine.inspecting.free_operations import is_free
 from featherweight.engine.structured_layers import StructuredLayer
@@ -58,11 +59,13 @@ class OperationCounter(_Mode):  # type: ignore[misc]  # see above
     """While it is active, counts the products that torch runs, under the name of `place`.
 
     `macs` and `elements` (of the products' results) are for all samples. `products` counts calls by
-    place and kind, `uncounted` by place and operation. While `paused` nothing is counted.
+    place and kind, `uncounted` by place and operation. While `paused` nothing is counted. `owners`
+    gives layers by the memory of weights that code runs on without calling the layer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owners: Callable[[], dict[int, str]] = dict) -> None:
         super().__init__()
+        self.owners = owners
         self.place = ""
         self.paused = False
         self.macs: Counter[str] = Counter()
@@ -80,15 +83,26 @@ class OperationCounter(_Mode):  # type: ignore[misc]  # see above
         return result
 
     def _count(self, operation: Any, inputs: tuple[Any, ...], result: Any) -> None:
-        product = _PRODUCTS.get(operation.overloadpacket)
+        product, place = _PRODUCTS.get(operation.overloadpacket), self._place_of(inputs)
         if product:
             word, formula = product
             first = result if isinstance(result, torch.Tensor) else result[0]
-            self.macs[self.place] += formula(inputs, result)
-            self.elements[self.place] += first.numel()
-            self.products[self.place, word] += 1
+            self.macs[place] += formula(inputs, result)
+            self.elements[place] += first.numel()
+            self.products[place, word] += 1
         elif not is_free(operation):
-            self.uncounted[self.place, str(operation.overloadpacket).removeprefix("aten.")] += 1
+            self.uncounted[place, str(operation.overloadpacket).removeprefix("aten.")] += 1
+
+    def _place_of(self, inputs: tuple[Any, ...]) -> str:
+        owners = self.owners()
+        if not owners:
+            return self.place
+        memory = (
+            value.untyped_storage().data_ptr()
+            for value in tree_leaves(inputs)
+            if type(value) in (torch.Tensor, nn.Parameter)
+        )
+        return next((owners[place] for place in memory if place in owners), self.place)
 
 
 def _convolution(layer: Any, _: Shape, outputs: Shape) -> int:

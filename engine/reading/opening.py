@@ -46,13 +46,14 @@ def opened(
     network = capture(module, example, Origin(source.path, kind), places)
     network.notes += notes
     network.given_names = names
-    if not network.graph_lock and not _same(expected, network, example):
+    if not network.graph_lock and not same_outputs(expected, network, example):
         lock = "its graph gives other outputs than the network itself"
         return replace(network, module=module, graph_lock=lock, free=(), parts={})
     return network
 
 
-def _same(expected: tuple[Tensor, ...], network: Network, example: Inputs) -> bool:
+def same_outputs(expected: tuple[Tensor, ...], network: Network, example: Inputs) -> bool:
+    """Say whether a network gives, but for rounding, the tensors that it should."""
     with torch.no_grad():
         given = network.outputs(*example)
     return len(given) == len(expected) and all(

@@ -116,19 +116,6 @@ def test_that_a_script_that_reaches_past_tensors_is_refused(
     assert not Path("mark").exists()
 
 
-def test_that_a_script_with_a_branch_on_its_data_is_told(tmp_path: Path) -> None:
-    class Branching(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.relu() if bool(x.sum() > 0) else x
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(Branching()).save(tmp_path / "net.pt")
-    with pytest.raises(UserError, match="cannot be turned to layers") as caught:
-        read_network(Source(path=str(tmp_path / "net.pt"), input_shapes=((1, 4),)))
-    assert "torch.save" in caught.value.hint
-
-
 def test_that_a_program_of_core_operators_opens_as_layers(net: Pictures, tmp_path: Path) -> None:
     program = torch.export.export(net, (torch.randn(SHAPE),)).run_decompositions()
     targets = {str(node.target) for node in program.graph.nodes}
