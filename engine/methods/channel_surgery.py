@@ -21,6 +21,8 @@ from featherweight.engine.methods.channel_scores import Scores
 
 # Added to the moments' diagonal, as a share of its mean: samples tell no more than that.
 DAMPING = 1e-3
+# Of wide layers several channels go at each step, else they would take minutes.
+MOST_STEPS = 128
 
 
 @torch.no_grad()
@@ -29,22 +31,23 @@ def removal_order(
 ) -> Scores | None:
     """Return for each atom when it goes: 0.0 for the first of `count`, the rest by what they cost.
 
-    Each step removes the atom that costs the outputs of all readers least, each reader's as a share
-    of its own, after the rest has made up for it. None where no reader was measured.
+    Each step removes the atoms that cost the outputs of all readers least, each reader's as a share
+    of its own, after the rest has made up for them. None where no reader was measured.
     """
     parts = [part for reader in readers for part in _measured_parts(reader, found, atoms)]
     if not parts:
         return None
     scores = np.full(len(atoms), np.inf)
     gone = torch.zeros(len(atoms), dtype=torch.bool)
-    for step in range(min(count, len(atoms) - 1)):
+    count = min(count, len(atoms) - 1)
+    together = max(1, count // MOST_STEPS)
+    for step in range(0, count, together):
         check()
-        losses = _losses(parts, gone)
-        first = int(losses.argmin())
-        scores[first] = step
+        first = torch.argsort(_losses(parts, gone), stable=True)[: min(together, count - step)]
+        scores[first.numpy()] = step + np.arange(len(first))
         gone[first] = True
         for part in parts:
-            part.remove(first)
+            part.remove(first.tolist())
     rest = torch.argsort(_losses(parts, gone), stable=True)[: int((~gone).sum())].numpy()
     scores[rest] = len(atoms) + np.arange(len(rest))
     return scores
@@ -86,7 +89,7 @@ def spread(moments: InputMoments, centred: bool) -> Iterator[tuple[int, slice, T
 
 @dataclass
 class _Part:
-    """One block of a reader: weights (rows, columns), the inverse of its moments, its share.
+    """One block of a reader: weights (columns, rows), the inverse of its moments, its share.
 
     `places` has for each number of columns the atoms with so many, and their columns.
     """
@@ -101,20 +104,26 @@ class _Part:
         """Return what each of `count` atoms would cost now: (count,) float64."""
         result = torch.zeros(count, dtype=torch.float64)
         for atoms, columns in self.places:
+            weights = self.weights[columns]
+            if columns.shape[1] == 1:
+                own = self.inverse.diagonal()[columns[:, 0]]
+                result[atoms] += weights.square().sum((1, 2)) / own
+                continue
             blocks = self.inverse[columns[:, :, None], columns[:, None, :]]
-            weights = self.weights[:, columns].permute(1, 2, 0)
-            result[atoms] += (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
+            products = weights @ weights.transpose(1, 2)
+            traces = torch.linalg.solve(blocks, products).diagonal(dim1=1, dim2=2)
+            result[atoms] += traces.sum(1)
         return result * self.scale
 
-    def remove(self, atom: int) -> None:
-        columns = self.columns[atom]
+    def remove(self, atoms: Sequence[int]) -> None:
+        columns = torch.cat([self.columns[atom] for atom in atoms])
         if not len(columns):
             return
         rows = self.inverse[columns]
         solved = torch.linalg.solve(rows[:, columns], rows)
-        self.weights -= self.weights[:, columns] @ solved
-        self.inverse -= rows.T @ solved
-        self.weights[:, columns] = 0
+        self.weights.addmm_(solved.T, self.weights[columns], alpha=-1)
+        self.inverse.addmm_(rows.T, solved, alpha=-1)
+        self.weights[columns] = 0
         # What is gone must not make the blocks singular.
         self.inverse[columns] = 0
         self.inverse[:, columns] = 0
@@ -146,5 +155,5 @@ def _measured_parts(reader: Reader, found: Found, atoms: IntArray) -> Iterator[_
             for length in np.unique(lengths[lengths > 0])
         ]
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(block))
-        weights = matrix[group][:, columns].clone()
+        weights = matrix[group][:, columns].T.contiguous()
         yield _Part(weights, inverse, 1 / max(power, 1e-30), by_length, places)
