@@ -163,7 +163,8 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
         bool,
         words(
             "Correct the bias",
-            "Shift biases by the mean error of the outputs on samples of the data.",
+            "Shift biases by the mean error of the outputs on samples of the data. Of use from "
+            "4 bits on; with fewer, what layers do to each other makes it harmful.",
         ),
     ] = False
 
