@@ -20,9 +20,14 @@ from featherweight.engine.methods.registry import method_of, methods
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
 from featherweight.engine.options import SLOTS, Slot
+from featherweight.engine.reading.script_network import ScriptNetwork
 from featherweight.engine.recipe import Choice, Recipe
 
 FLOAT_BITS = 32
+SCRIPT_LOCK = (
+    "The network's script computes with its weights, so no other layer can take its place."
+)
+UNMEASURED = "The network's script computes with its weights, so its inputs cannot be measured."
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,12 @@ class Chosen:
 
 def locks(network: Network, coupling: Coupling) -> dict[str, dict[str, str]]:
     """Return for every layer the methods that cannot take it, each with its reason."""
-    tied = _tied(network)
+    tied, lent = _tied(network), isinstance(network.module, ScriptNetwork)
     return {
         name: {
             method: reason
             for method, kind in methods().items()
-            if (reason := _lock(kind, name, layer, coupling, tied))
+            if (reason := _lock(kind, name, layer, coupling, tied, lent))
         }
         for name, layer in network.layers()
     }
@@ -60,13 +65,13 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
             near = sorted(difflib.get_close_matches(name, layers), key=list(layers).index)
             hint = f"Did you mean {' or '.join(near)}?" if near else "`inspect` lists its layers."
             raise UserError(f"The recipe names layer {name}, which the network lacks.", hint)
-    tied = _tied(network)
+    tied, lent = _tied(network), isinstance(network.module, ScriptNetwork)
     found = {}
     for name, layer in layers.items():
         if name in recipe.layers:
             made = _made(name, recipe.layers[name])
             for method in made.values():
-                reason = _lock(type(method), name, layer, coupling, tied)
+                reason = _lock(type(method), name, layer, coupling, tied, lent)
                 if reason:
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
@@ -123,12 +128,21 @@ def _chosen(made: dict[Slot, Method]) -> Chosen:
 
 
 def _lock(
-    kind: type[Method], name: str, layer: nn.Module, coupling: Coupling, tied: dict[str, str]
+    kind: type[Method],
+    name: str,
+    layer: nn.Module,
+    coupling: Coupling,
+    tied: dict[str, str],
+    lent: bool,
 ) -> str:
     if reason := kind.lock(layer):
         return reason
     if issubclass(kind, ChannelPruning):
         return coupling.locks.get(name, "")
+    if lent and issubclass(kind, FactorMethod):
+        return SCRIPT_LOCK
+    if lent and kind().needs():
+        return UNMEASURED
     if name in tied:
         return f"Its weight is shared with {tied[name]}; changed alone it would be stored twice."
     return ""

@@ -178,7 +178,11 @@ def test_that_a_script_is_compressed_and_opens_again_with_its_file_bit_for_bit(
     path = saved(branching, tmp_path)
     before = path.read_bytes()
     session = Session()
-    session.open(Source(path=str(path), input_shapes=PICTURES))
+    summary = session.open(Source(path=str(path), input_shapes=PICTURES))
+    locks = {layer.name: layer.locks for layer in summary.layers}
+    assert "no other layer" in locks["fc"]["svd"]
+    assert "cannot be measured" in locks["fc"]["wanda"]
+    assert "magnitude" not in locks["fc"]
     choices = {
         "conv": Choice(precision=Setting("float16")),
         "lstm": Choice(
