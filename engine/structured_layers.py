@@ -156,3 +156,47 @@ class CirculantLinear(StructuredLayer):
         odd = (1 - 2 * (times[:, None] % 2)).to(like.dtype)
         last = odd if k % 2 == 0 else torch.zeros_like(odd)
         return angle.cos(), torch.cat([last, -angle.sin()[:, 1:]], 1)
+
+
+class ToeplitzLikeLinear(StructuredLayer):
+    """A linear layer of square blocks W that Z₁·W - W·Z₋₁ = left·rightᵀ gives, a matrix of rank r.
+
+    Z shifts down by one place; what falls out comes back on top, times 1 or -1. `left` and `right`
+    are blocks·side by r, side is the lesser of inputs and outputs. The last block is cut to fit.
+    """
+
+    def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.rank = in_features, out_features, rank
+        self.side = min(in_features, out_features)
+        self.blocks = -(-max(in_features, out_features) // self.side)
+        self.left = nn.Parameter(torch.zeros(self.blocks * self.side, rank))
+        self.right = nn.Parameter(torch.zeros(self.blocks * self.side, rank))
+        self._add_bias(bias)
+
+    def computed(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """Return the product with the whole matrix."""
+        matrix = self._matrix(tensors["left"], tensors["right"])
+        return nn.functional.linear(x, matrix, tensors.get("bias"))
+
+    def products(self) -> int:
+        """Return those of the whole matrix."""
+        return self.in_features * self.out_features
+
+    def _matrix(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Return outputs by inputs; sums along wrapped diagonals undo the difference of shifts."""
+        k, shape = self.side, (self.blocks, self.side, self.rank)
+        # Columns by rows, twice side by side: rows of another length read it along diagonals.
+        moved = torch.matmul(right.reshape(shape), left.reshape(shape).transpose(1, 2))
+        flat = torch.cat([moved, moved], 2).reshape(self.blocks, -1)
+        flat = torch.cat([flat[:, 1:], flat[:, : k + 1]], 1)
+        along = flat.reshape(self.blocks, k, 2 * k + 1)[:, :, :k]
+        sums = torch.cumsum(along, 1)
+        before, whole = sums - along, sums[:, -1:]
+        # Once around, the sign turns: so the start of a diagonal follows from its end.
+        found = whole / 2 - before
+        flat = torch.cat([found, found], 2).reshape(self.blocks, -1)[:, k:]
+        columns = flat.reshape(self.blocks, k, 2 * k - 1)[:, :, :k]
+        if self.out_features >= self.in_features:
+            return columns.transpose(1, 2).reshape(-1, k)[: self.out_features]
+        return columns.reshape(-1, k)[: self.in_features].transpose(0, 1)

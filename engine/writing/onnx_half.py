@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import TaskSource
@@ -86,7 +87,8 @@ def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
             # It remarks on every weight that is too small for float16.
             warnings.simplefilter("ignore")
             made: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
-        _sort(made)
+        # The converter adds what converts inputs, and around nodes that stay float32, last.
+        OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)
         onnx.checker.check_model(made.SerializeToString())
     except (*CAPTURE_ERRORS, onnx.checker.ValidationError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -95,14 +97,3 @@ def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
             "Export it as ONNX, and choose float16 for its layers.",
         ) from error
     return made
-
-
-def _sort(model: onnx.ModelProto) -> None:
-    """Put the conversions of inputs first: the converter adds them last."""
-    graph = model.graph
-    names = {given.name for given in graph.input}
-    first = [node.op_type == "Cast" and set(node.input) <= names for node in graph.node]
-    ordered = [node for node, early in zip(graph.node, first, strict=True) if early]
-    ordered += [node for node, early in zip(graph.node, first, strict=True) if not early]
-    del graph.node[:]
-    graph.node.extend(ordered)

@@ -167,6 +167,7 @@ def test_that_multiplications_are_counted_as_the_weights_that_work(network: Netw
         (Setting("monarch"), 4),
         (Setting("circulant", {"block": 5}), 0),
         (Setting("circulant", {"block": 80}), 4),
+        (Setting("toeplitz_like"), 0),
     ],
 )
 def test_that_structured_layers_go_into_every_file_and_back(
