@@ -17,6 +17,7 @@ from featherweight.engine.methods.method import (
     stored_weights,
 )
 from featherweight.engine.methods.registry import method_of, methods
+from featherweight.engine.methods.structure.best_structure import BestStructure
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
 from featherweight.engine.options import SLOTS, Slot
@@ -75,7 +76,7 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
                 if reason:
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
-            found[name] = _chosen(made)
+            found[name] = _chosen(made, layer)
             if reason := _mask_lock(found[name]):
                 message = f"Layer {name} cannot have both a sparsity and this precision: {reason}"
                 raise UserError(message, "Take one of the two out.")
@@ -117,10 +118,13 @@ def _made(name: str, choice: Choice) -> dict[Slot, Method]:
     return made
 
 
-def _chosen(made: dict[Slot, Method]) -> Chosen:
+def _chosen(made: dict[Slot, Method], layer: nn.Module) -> Chosen:
     structure, sparsity = made.get("structure"), made.get("sparsity")
     precision, coding = made.get("precision"), made.get("coding")
     assert structure is None or isinstance(structure, ChannelPruning | FactorMethod)
+    if isinstance(structure, BestStructure):
+        # On the weights of the source, so that a prediction and a run take the same.
+        structure = structure.resolved(layer)
     assert sparsity is None or isinstance(sparsity, SparsityMethod)
     assert precision is None or isinstance(precision, PrecisionMethod)
     assert coding is None or isinstance(coding, CodingMethod)
