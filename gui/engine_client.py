@@ -15,10 +15,13 @@ from featherweight.engine.events import (
     AnyEvent,
     AnyRequest,
     Cancel,
+    DescribeLayer,
+    Failed,
     JobStarted,
     Opened,
     OpenNetwork,
     Point,
+    Predict,
     Progress,
     Ready,
     SetTask,
@@ -32,6 +35,8 @@ CANCEL_SECONDS = 1.5
 CLOSE_SECONDS = 2.0
 ATTEMPTS = 3
 LOG_TAIL = 4000
+QUESTIONS = (Predict, DescribeLayer)
+PUT_BACK = "Put the file back, then restart the engine from the Run menu; your choices are kept."
 UNDER_WAY = (JobStarted, Progress, Point, Started, Ready)
 
 
@@ -79,6 +84,7 @@ class EngineClient(QObject):
         self._waiting: dict[int, AnyRequest] = {}
         self._held: list[AnyRequest] | None = []
         self._replayed = 0
+        self._lost = False
         self._warm = False
         self._opened: OpenNetwork | None = None
         self._task: SetTask | None = None
@@ -167,15 +173,13 @@ class EngineClient(QObject):
         return request
 
     def _replay(self) -> None:
-        self._replayed = 0
+        self._replayed, self._lost = 0, False
         if self._opened is None:
             self._release()
             return
         opening = self._known(self._opened)
         self._replayed = opening.id
         self._write(opening)
-        if self._task is not None:
-            self._write(self._known(self._task))
 
     def _release(self) -> None:
         held, self._held = self._held or [], None
@@ -183,7 +187,8 @@ class EngineClient(QObject):
             self._write(request)
 
     def _write(self, request: AnyRequest) -> None:
-        if self._process is not None:
+        # Without its network a process can answer nothing of it, and that was said once.
+        if self._process is not None and not (self._lost and isinstance(request, QUESTIONS)):
             self._process.write(frame(request))
 
     def _end(self, verdict: str) -> None:
@@ -214,9 +219,15 @@ class EngineClient(QObject):
             self.state_changed.emit()
         if not isinstance(event, UNDER_WAY):
             self._settle(event)
+        replayed = bool(self._replayed) and event.id == self._replayed
+        if replayed and isinstance(event, Failed):
+            self._lost = True
+            event = msgspec.structs.replace(event, hint=PUT_BACK)
         self.received.emit(event)
-        if self._replayed and event.id == self._replayed:
+        if replayed:
             self._replayed = 0
+            if self._task is not None and not self._lost:
+                self._write(self._known(self._task))
             self._release()
 
     def _settle(self, event: AnyEvent) -> None:
@@ -226,7 +237,7 @@ class EngineClient(QObject):
         if isinstance(event, Opened) and isinstance(request, OpenNetwork):
             if self._opened is None or request.source != self._opened.source:
                 self._task = None
-            self._opened = request
+            self._opened, self._lost = request, False
         elif isinstance(event, TaskReady) and isinstance(request, SetTask):
             self._task = request
         if self._patience.isActive() and event.id == self._cancelled:

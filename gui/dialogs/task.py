@@ -18,8 +18,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from featherweight.engine.errors import UserError
 from featherweight.engine.events import TaskSource
+from featherweight.gui.project_file import write_whole
 from featherweight.gui.widgets.text import label
+from featherweight.resources import templates
 
 FILES = "Data (*.npz *.py *ubyte *ubyte.gz);;All files (*)"
 
@@ -78,6 +81,10 @@ class TaskDialog(QDialog):
         form.addRow(data, where)
         self._note = label("", "muted", wrap=True)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        template = buttons.addButton("Write a template…", QDialogButtonBox.ButtonRole.HelpRole)
+        template.setObjectName("write_template")
+        template.setToolTip("Write a Python file that gives samples, to be filled with your own")
+        template.clicked.connect(self._on_template)
         self._accept = buttons.addButton("Use it", QDialogButtonBox.ButtonRole.AcceptRole)
         self._accept.setProperty("role", "primary")
         buttons.accepted.connect(self.accept)
@@ -89,6 +96,26 @@ class TaskDialog(QDialog):
         layout.addLayout(form)
         layout.addWidget(self._note)
         layout.addWidget(buttons)
+
+    def write_template(self, path: Path) -> None:
+        """Write a Python file that gives samples as it stands, and choose it."""
+        text = (Path(templates.__file__).parent / "dataset_template.txt").read_text()
+        try:
+            write_whole(path, text.encode())
+        except UserError as error:
+            self._note.setText(str(error))
+            return
+        self.offer(path)
+        self._note.setText(f"{path.name} is written: fill in your samples, then use it.")
+
+    def _on_template(self) -> None:
+        chooser = QFileDialog(self, "Write a template", "", "Python (*.py)")
+        chooser.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        chooser.setDefaultSuffix("py")
+        chooser.selectFile("dataset.py")
+        chooser.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        chooser.fileSelected.connect(lambda path: self.write_template(Path(path)))
+        chooser.open()
 
     def _browse(self, mode: QFileDialog.FileMode) -> None:
         chooser = QFileDialog(self, "Choose data", "", FILES)

@@ -64,6 +64,7 @@ class JobView(QWidget):
         self.accuracy = LineChart(percent=True)
         self.accuracy.setObjectName("accuracy_chart")
         self.accuracy.setAccessibleName("Accuracy per training step, in percent")
+        self.loss.tip = self.accuracy.tip = self._tip
         self.sizes = SizeBars()
         self.sizes.setObjectName("size_bars")
         self.loss_card = ChartCard("Loss per step", self.loss)
@@ -163,8 +164,19 @@ class JobView(QWidget):
         loss = series == "loss"
         card = self.loss_card if loss else self.accuracy_card
         (self.loss if loss else self.accuracy).add_point(series, step, value)
-        shown = f"{value:.3f}" if value >= SMALL else f"{value:.2e}"
-        card.value.setText(shown if loss else wording.percent(value))
+        card.value.setText(_loss(value) if loss else wording.percent(value))
+
+    def _tip(self, step: float) -> str:
+        """Say what both charts know of the step nearest to one under the pointer."""
+        loss, accuracy = self.loss.nearest(step), self.accuracy.nearest(step)
+        known = [found for found in (loss, accuracy) if found is not None]
+        if not known:
+            return ""
+        lines = [f"Step {min((at for at, _ in known), key=lambda at: abs(at - step)):g}"]
+        lines += [f"Loss {_loss(value)}" for value in loss[1].values()] if loss else []
+        word = self.accuracy_card.title.text().partition(" ")[0]
+        values = accuracy[1].values() if accuracy else ()
+        return "\n".join([*lines, *(f"{word} {wording.percent(one / 100)}" for one in values)])
 
     def _show_sizes(self) -> None:
         result = self._result()
@@ -182,3 +194,7 @@ class JobView(QWidget):
         if running or not results:
             return None
         return results[-1]
+
+
+def _loss(value: float) -> str:
+    return f"{value:.3f}" if value >= SMALL else f"{value:.2e}"

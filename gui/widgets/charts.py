@@ -1,11 +1,13 @@
 """pyqtgraph in the colours of the theme, and a line chart that draws at most ten times a second."""
 
+from bisect import bisect_left
+from collections.abc import Callable
 from typing import Any
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Qt, QTimer
+from PySide6.QtCore import QEvent, QPointF, Qt, QTimer
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
 from featherweight.gui import theme
 
@@ -61,6 +63,9 @@ class LineChart(Chart):
 
     def __init__(self, percent: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        # What the tip under the pointer says of a step; empty for no tip.
+        self.tip: Callable[[float], str] = lambda _: ""
+        self.plot.scene().sigMouseMoved.connect(self._on_pointer_moved)
         self._percent = percent
         self._points: dict[str, tuple[list[float], list[float]]] = {}
         self._curves: dict[str, Any] = {}
@@ -82,6 +87,29 @@ class LineChart(Chart):
         self._points.clear()
         for curve in self._curves.values():
             curve.setData([], [])
+
+    def nearest(self, step: float) -> tuple[float, dict[str, float]] | None:
+        """Return the step with a point that is nearest, and every series' value nearest to it."""
+        found: dict[str, tuple[float, float]] = {}
+        for series, (steps, values) in self._points.items():
+            at = bisect_left(steps, step)
+            near = [place for place in (at - 1, at) if 0 <= place < len(steps)]
+            if near:
+                best = min(near, key=lambda place: abs(steps[place] - step))
+                found[series] = steps[best], values[best]
+        if not found:
+            return None
+        closest = min((at for at, _ in found.values()), key=lambda at: abs(at - step))
+        return closest, {series: value for series, (_, value) in found.items()}
+
+    def _on_pointer_moved(self, where: QPointF) -> None:
+        box = self.plot.getPlotItem().getViewBox()
+        inside = bool(self._points) and box.sceneBoundingRect().contains(where)
+        text = self.tip(box.mapSceneToView(where).x()) if inside else ""
+        if text:
+            QToolTip.showText(self.plot.mapToGlobal(self.plot.mapFromScene(where)), text, self.plot)
+        else:
+            QToolTip.hideText()
 
     def count(self, series: str) -> int:
         """Return how many points of a series there are."""

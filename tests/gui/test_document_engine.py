@@ -1,9 +1,12 @@
 """A document with the real engine: opening, trusting, predicting, running, keeping, exporting."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bad_corpus import good
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.events import Source, TrustNeeded
@@ -205,3 +208,35 @@ def test_that_a_run_which_cannot_be_done_says_why_and_is_not_resumed(
     assert "block1.conv1" in sentences[-1]
     assert not demo.can_resume
     assert demo.can_compress
+
+
+def test_that_a_network_file_that_is_gone_is_told_once_and_found_again_when_put_back(
+    connect: Callable[[], EngineClient], own_folder: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    client, path = connect(), tmp_path / "net.onnx"
+    path.write_bytes(good(".onnx"))
+    document = Document(client, own_folder)
+    heard: list[str] = []
+    document.noticed.connect(lambda sentence, hint: heard.append(f"{sentence} {hint}"))
+    document.open(Source(path=str(path)))
+    qtbot.waitUntil(lambda: document.prediction is not None and not document.busy, timeout=LONG)
+    path.unlink()
+    os.kill(client.process_id, signal.SIGKILL)
+    qtbot.waitUntil(lambda: len(heard) == 2, timeout=LONG)
+    assert heard[1] == (
+        f"{path} cannot be read: No such file or directory."
+        " Put the file back, then restart the engine from the Run menu; your choices are kept."
+    )
+    layer = next(iter(document.layers))
+    for bits in (8, 4):
+        document.set_choice((layer,), "precision", Setting("integer", {"bits": bits}))
+    document.measure_latency()
+    qtbot.waitUntil(lambda: len(heard) == 3, timeout=LONG)
+    path.write_bytes(good(".onnx"))
+    client.restart()
+    with qtbot.waitSignal(document.prediction_changed, timeout=LONG):
+        pass
+    assert document.prediction is not None
+    assert [said for said in heard if "No network is open." in said] == heard[2:3]
+    document.close()
+    document.deleteLater()

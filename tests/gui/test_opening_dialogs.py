@@ -1,5 +1,6 @@
 """What is asked before a network opens: its inputs in words, and networks of libraries by name."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.events import Dtype, Source
 from featherweight.gui.dialogs.open_library import OpenLibraryDialog
 from featherweight.gui.dialogs.open_network import OpenNetworkDialog
+from featherweight.gui.dialogs.task import TaskDialog
 from featherweight.gui.inputs_text import (
     inputs_to_text,
     values_from_text,
@@ -142,3 +144,19 @@ def test_that_a_library_that_is_missing_is_asked_for_again_from_its_notice(
     dialog = opened_dialog(window)
     assert "timm is not there. Install it." in [one.text() for one in dialog.findChildren(QLabel)]
     dialog.reject()
+
+
+def test_that_a_template_of_a_data_file_is_written_and_chosen(
+    window: MainWindow, tmp_path: Path
+) -> None:
+    dialog = TaskDialog(None, window)
+    dialog.open()
+    path = tmp_path / "mine.py"
+    dialog.write_template(path)
+    assert dialog.task.data == str(path)
+    names = {part.name for part in ast.parse(path.read_text()).body if hasattr(part, "name")}
+    assert {"recovery", "measure"} <= names
+    dialog.write_template(tmp_path / "missing" / "mine.py")
+    assert dialog.task.data == str(path)
+    said = [label.text() for label in dialog.findChildren(QLabel)]
+    assert any(str(tmp_path / "missing" / "mine.py") in text for text in said)

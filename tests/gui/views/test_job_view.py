@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtCore import QPointF
+from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.events import (
@@ -101,6 +103,26 @@ def test_that_points_reach_their_charts_while_it_runs(
     assert view.accuracy.count("accuracy") == 1
     assert view.accuracy_card.value.text() == "87.5 %"
     qtbot.waitUntil(lambda: len(view.accuracy.plot.listDataItems()) == 1)
+
+
+def test_that_the_pointer_over_a_chart_is_told_step_loss_and_accuracy(
+    qtbot: QtBot, view: JobView, ready: Document
+) -> None:
+    request = start(ready)
+    for step in range(0, 100, 10):
+        ready.receive(Point(id=request, series="loss", step=step, value=2.0 - step / 100))
+    for step, value in ((0, 0.5), (50, 0.75)):
+        ready.receive(Point(id=request, series="accuracy", step=step, value=value))
+    for chart, step, told in (
+        (view.loss, 48, "Step 50\nLoss 1.500\nAccuracy 75.0 %"),
+        (view.accuracy, 2, "Step 0\nLoss 2.000\nAccuracy 50.0 %"),
+    ):
+        box = chart.plot.getPlotItem().getViewBox()
+        qtbot.waitUntil(lambda box=box: box.viewRect().right() > 49)
+        scene = box.mapViewToScene(QPointF(step, box.viewRect().center().y()))
+        qtbot.mouseMove(chart.plot.viewport(), chart.plot.mapFromScene(scene))
+        qtbot.waitUntil(lambda told=told: QToolTip.text() == told)
+    QToolTip.hideText()
 
 
 def test_that_cancelling_leads_to_a_resume_that_goes_on(view: JobView, ready: Document) -> None:
