@@ -10,7 +10,7 @@ def delete_question(name: str, shared: bool, parent: QWidget) -> QMessageBox:
     box.setObjectName("delete_question")
     box.setWindowTitle("Delete the result?")
     box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    box.setText(f"Delete {name}?")
+    box.setText(f"Delete the result {name}?")
     box.setInformativeText(
         "Its archive stays, because another result uses it."
         if shared

@@ -81,7 +81,7 @@ class TaskDialog(QDialog):
         form.addRow(data, where)
         self._note = label("", "muted", wrap=True)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        template = buttons.addButton("Write a template…", QDialogButtonBox.ButtonRole.HelpRole)
+        template = buttons.addButton("Write a template…", QDialogButtonBox.ButtonRole.ResetRole)
         template.setObjectName("write_template")
         template.setToolTip("Write a Python file that gives samples, to be filled with your own")
         template.clicked.connect(self._on_template)
