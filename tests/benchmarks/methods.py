@@ -38,6 +38,7 @@ EPOCHS, BATCH = 15, 256
 FIRST, SECOND, LAST = "1", "3", "5"
 BOTH = (FIRST, SECOND)
 RETRAINED = FineTuning(epochs=8, optimizer="adamw", learning_rate=1e-3, batch_size=256)
+LONGER = FineTuning(epochs=15, optimizer="adamw", learning_rate=3e-3, batch_size=256)
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,10 @@ def rows() -> Iterator[Row]:
     yield Row("180 of 300 units by OBS (A-P5b)", chosen, 0.6, 0.4, 1.8)
     chosen = structure((FIRST,), "channel_pruning", ratio=0.4, score="merge")
     yield Row("120 of 300 units merged (A-P5)", chosen, 2.5, 2.0, 1.4)
-    chosen = structure(BOTH, "circulant", block=4)
-    yield Row("block-circulant, 4, retrained (A-S2)", chosen, 0.7, 0.3, 3.5, RETRAINED)
+    for block, rate in ((4, 3.5), (8, 7.0)):
+        chosen = structure(BOTH, "circulant", block=block)
+        title = f"block-circulant, {block}, retrained (A-S2)"
+        yield Row(title, chosen, 0.7, 0.3, rate, LONGER)
 
 
 def precision(layers: tuple[str, ...], method: str, **options: Scalar) -> dict[str, Choice]:
