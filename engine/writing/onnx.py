@@ -44,14 +44,14 @@ SPECIAL = {
     "integers": (
         "8-bit layers run in floats",
         "in integers",
-        "{} layers run in 8-bit integers, their activations too. These use 7 of the 8 bits, so "
+        "{} run{} in 8-bit integers, activations too. These use 7 of the 8 bits, so "
         "that sums are exact on processors without 8-bit dot products.",
     ),
     "products": (
         "Small weights run in floats",
         "multiplied as they are",
-        "{} layers multiply by their small weights as they are. ONNX Runtime rounds what flows "
-        "into them to 8 bits in blocks, so the last digits differ.",
+        "{} take{} small weights as they are. ONNX Runtime rounds what flows in there to 8 bits "
+        "in blocks, so the last digits differ.",
     ),
 }
 
@@ -244,7 +244,9 @@ def _close(checks: dict[str, Figure]) -> bool:
 
 def _form_notes(forms: dict[str, StoredForm], chosen: _Candidate) -> Iterator[str]:
     if chosen.special:
-        yield SPECIAL[chosen.special][2].format(len(chosen.layers))
+        count = len(chosen.layers)
+        subject, ending = ("1 layer", "s") if count == 1 else (f"{count} layers", "")
+        yield SPECIAL[chosen.special][2].format(subject, ending)
     floats = [
         form
         for name, form in forms.items()
