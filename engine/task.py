@@ -188,13 +188,20 @@ class Task:
         for indices in self._measured(limit):
             yield self.measure.batch(indices)[0]
 
-    def _measured(self, limit: int | None) -> Iterator[range]:
-        count = len(self.measure) if limit is None else min(limit, len(self.measure))
-        elements = sum(tensor[:1].numel() for tensor in self.reference.example)
-        size = max(1, min(LARGEST_BATCH, ELEMENTS_OF_A_BATCH // max(elements, 1)))
-        size = self.fixed_batch or size
+    def ranges(
+        self, count: int, most: int = LARGEST_BATCH, elements: int = ELEMENTS_OF_A_BATCH
+    ) -> Iterator[range]:
+        """Give the numbers of the first `count` samples, batch by batch.
+
+        A batch has at most `most` samples and about `elements` numbers, or the fixed size.
+        """
+        of_one = sum(tensor[:1].numel() for tensor in self.reference.example)
+        size = self.fixed_batch or max(1, min(most, elements // max(of_one, 1)))
         for start in range(0, count, size):
             yield range(start, min(start + size, count))
+
+    def _measured(self, limit: int | None) -> Iterator[range]:
+        return self.ranges(len(self.measure) if limit is None else min(limit, len(self.measure)))
 
     def outputs_of(self, run: Run, inputs: Inputs) -> Outputs:
         """Run a batch; where the network has a fixed one, fill it up and cut the outputs again."""

@@ -59,11 +59,8 @@ class Collector:
         }
 
     def _batches(self, count: int) -> Iterator[tuple[Inputs, Outputs]]:
-        elements = sum(tensor[:1].numel() for tensor in self.task.reference.example)
-        size = max(1, min(LARGEST_BATCH, ELEMENTS_OF_A_BATCH // max(elements, 1)))
-        size = self.task.fixed_batch or size
-        for start in range(0, count, size):
-            yield self.task.batch(self.task.recovery, range(start, min(start + size, count)))
+        for indices in self.task.ranges(count, LARGEST_BATCH, ELEMENTS_OF_A_BATCH):
+            yield self.task.batch(self.task.recovery, indices)
 
     def _loss(self, outputs: Outputs, targets: Outputs) -> Tensor:
         """Return the sum of the samples' losses.

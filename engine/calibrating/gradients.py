@@ -13,27 +13,17 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from featherweight.engine.calibrating.patches import groups_of
-from featherweight.engine.evidence import Gradients, InputMoments, Transposed
+from featherweight.engine.evidence import Convolution, Gradients, InputMoments, Transposed
 from featherweight.engine.functional_layers import run, without_tensors
 from featherweight.engine.jobs import Check
 from featherweight.engine.network import Network
 
 ELEMENTS_AT_ONCE = 1 << 24
-KINDS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Embedding,
-)
 
 
 def gradient_lock(layer: nn.Module) -> str:
     """Return why a layer's gradients cannot be told sample by sample, a sentence; or empty."""
-    if isinstance(layer, KINDS):
+    if isinstance(layer, nn.Linear | Convolution | Transposed | nn.Embedding):
         return ""
     return f"Gradients of {type(layer).__name__} layers cannot be told sample by sample."
 
