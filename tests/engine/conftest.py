@@ -1,20 +1,47 @@
-"""The proof that removing channels is right, for any network and any settings."""
+"""The proof that removing channels is right, and a trained network opened with its data."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import zoo_checks
 from torch import Tensor, nn
 
 from featherweight.engine.channel_removal import remove_channels
+from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.inspecting.coupling import Coupling, analyse
 from featherweight.engine.inspecting.removal import Plan
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
 from featherweight.engine.network import Network, capture
+from featherweight.engine.session import Session
+from featherweight.engine.writing.archive import write_archive
 
 Inputs = tuple[Tensor, ...]
 Settings = Mapping[str, ChannelPruning]
+
+
+@pytest.fixture(scope="session", name="trained_session")
+def _trained_session() -> Callable[[Path, Tensor, Tensor], Session]:
+    """Give a function that trains 48 → 24 → 4 on inputs and labels and opens it with them."""
+    return trained_session
+
+
+def trained_session(folder: Path, inputs: Tensor, labels: Tensor) -> Session:
+    torch.manual_seed(2)
+    module = nn.Sequential(nn.Linear(48, 24), nn.ReLU(), nn.Linear(24, 4, bias=False))
+    optimizer = torch.optim.Adam(module.parameters(), 0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(inputs), labels).backward()
+        optimizer.step()
+    write_archive(capture(module, (inputs[:1],)), {}, folder / "source.fwz")
+    np.savez(folder / "data.npz", images=inputs.numpy(), labels=labels.numpy())
+    session = Session()
+    session.open(Source(path=str(folder / "source.fwz")))
+    session.set_task(TaskSource(data=str(folder / "data.npz")))
+    return session
 
 
 @pytest.fixture(scope="session", name="proven_removal")

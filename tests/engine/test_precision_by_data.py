@@ -1,5 +1,6 @@
 """Precisions that go by data: less harm to the outputs, the same size, the same bytes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 
 from featherweight.engine.applicability import Chosen
 from featherweight.engine.compression import constrain
-from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.evidence import Evidence, Gradients, InputMoments
 from featherweight.engine.jobs import Job
 from featherweight.engine.methods.error_feedback import inverse_root
@@ -23,7 +23,6 @@ from featherweight.engine.network import capture
 from featherweight.engine.options import Scalar
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.session import Session
-from featherweight.engine.writing.archive import write_archive
 
 Granularity = Literal["channel", "group", "tensor"]
 
@@ -205,23 +204,10 @@ def test_that_without_curvature_all_weights_count_alike() -> None:
         assert torch.equal(found, Codebook(clusters=8).trainable(weight, None)())
 
 
-def bottleneck(folder: Path) -> Session:
-    """A network whose first layer gets correlated inputs, opened with its data."""
-    torch.manual_seed(2)
-    module = nn.Sequential(nn.Linear(48, 24), nn.ReLU(), nn.Linear(24, 4, bias=False))
+@pytest.fixture(name="session")
+def _session(trained_session: Callable[[Path, Tensor, Tensor], Session], tmp_path: Path) -> Session:
     inputs = correlated(256, 48)
-    labels = (inputs @ random(48, 4)).argmax(1)
-    optimizer = torch.optim.Adam(module.parameters(), 0.01)
-    for _ in range(60):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(module(inputs), labels).backward()
-        optimizer.step()
-    write_archive(capture(module, (inputs[:1],)), {}, folder / "source.fwz")
-    np.savez(folder / "data.npz", images=inputs.numpy(), labels=labels.numpy())
-    session = Session()
-    session.open(Source(path=str(folder / "source.fwz")))
-    session.set_task(TaskSource(data=str(folder / "data.npz")))
-    return session
+    return trained_session(tmp_path, inputs, (inputs @ random(48, 4)).argmax(1))
 
 
 @pytest.mark.parametrize(
@@ -233,9 +219,8 @@ def bottleneck(folder: Path) -> Session:
     ],
 )
 def test_that_a_recipe_by_data_gives_the_predicted_bits_and_the_same_bytes_twice(
-    method: str, options: dict[str, Scalar], tmp_path: Path
+    session: Session, method: str, options: dict[str, Scalar], tmp_path: Path
 ) -> None:
-    session = bottleneck(tmp_path)
     choice = Choice(precision=Setting(method, options))
     recipe = Recipe(layers=dict.fromkeys(("0", "2"), choice), calibration=128)
     archives = []

@@ -1,9 +1,9 @@
 """Sparsities that go by data, by a budget of many layers, or by a pattern."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.applicability import chosen_methods, locks
 from featherweight.engine.errors import CancelledError
-from featherweight.engine.events import Event, Point, Source, TaskSource
+from featherweight.engine.events import Event, Point, Source
 from featherweight.engine.evidence import Evidence, Gradients, InputMoments
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.jobs import Job
@@ -30,7 +30,6 @@ from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
 from featherweight.engine.session import Session
 from featherweight.engine.weight_forms import densified
-from featherweight.engine.writing.archive import write_archive
 
 BY_DATA: list[tuple[str, dict[str, Scalar]]] = [
     ("obd", {}),
@@ -222,30 +221,16 @@ def test_that_exact_surgery_removes_what_trying_every_removal_would() -> None:
     torch.testing.assert_close(pruned[0], solved(stays)[1].float(), rtol=1e-4, atol=1e-5)
 
 
-def opened(folder: Path) -> Session:
-    """Open a small trained network of correlated inputs, with its data."""
-    torch.manual_seed(2)
-    module = nn.Sequential(nn.Linear(48, 24), nn.ReLU(), nn.Linear(24, 4, bias=False))
+@pytest.fixture(name="session")
+def _session(trained_session: Callable[[Path, Tensor, Tensor], Session], tmp_path: Path) -> Session:
     inputs = correlated(256, 48)
-    labels = (inputs @ random(48, 4)).argmax(1)
-    optimizer = torch.optim.Adam(module.parameters(), 0.01)
-    for _ in range(60):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(module(inputs), labels).backward()
-        optimizer.step()
-    write_archive(capture(module, (inputs[:1],)), {}, folder / "source.fwz")
-    np.savez(folder / "data.npz", images=inputs.numpy(), labels=labels.numpy())
-    session = Session()
-    session.open(Source(path=str(folder / "source.fwz")))
-    session.set_task(TaskSource(data=str(folder / "data.npz")))
-    return session
+    return trained_session(tmp_path, inputs, (inputs @ random(48, 4)).argmax(1))
 
 
 @pytest.mark.parametrize(("name", "options"), BY_DATA)
 def test_that_a_sparsity_by_data_runs_to_the_same_bytes_and_near_its_prediction(
-    name: str, options: dict[str, Scalar], tmp_path: Path
+    session: Session, name: str, options: dict[str, Scalar], tmp_path: Path
 ) -> None:
-    session = opened(tmp_path)
     choice = Choice(sparsity=Setting(name, options), precision=Setting("integer", {"bits": 4}))
     recipe = Recipe(layers={"0": choice, "2": choice}, calibration=128)
     archives = []
@@ -263,8 +248,9 @@ def test_that_a_sparsity_by_data_runs_to_the_same_bytes_and_near_its_prediction(
     assert float((values == 0).float().mean()) >= 0.5
 
 
-def test_that_a_cancelled_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path: Path) -> None:
-    session = opened(tmp_path)
+def test_that_a_cancelled_run_goes_on_to_the_bytes_of_one_that_was_not(
+    session: Session, tmp_path: Path
+) -> None:
     choice = Choice(sparsity=Setting("obs", {"sparsity": 0.7, "budget": "lamp"}))
     recipe = Recipe(layers={"0": choice, "2": choice}, recovery=FineTuning(epochs=4))
     whole = session.compress(recipe, "whole", str(tmp_path / "whole"), Job())
@@ -284,8 +270,9 @@ def test_that_a_cancelled_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path:
     assert bytes_of[0] == bytes_of[1]
 
 
-def test_that_a_prediction_follows_the_other_layers_of_a_budget(tmp_path: Path) -> None:
-    session = opened(tmp_path)
+def test_that_a_prediction_follows_the_other_layers_of_a_budget(
+    session: Session, tmp_path: Path
+) -> None:
     choice = Choice(sparsity=Setting("magnitude", {"sparsity": 0.8, "budget": "erk"}))
     alone = session.predict(Recipe(layers={"0": choice}))
     recipe = Recipe(layers={"0": choice, "2": choice})
