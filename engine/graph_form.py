@@ -20,11 +20,7 @@ from featherweight.engine.graph_values import (
 )
 from featherweight.engine.lifting import container, place
 from featherweight.engine.operators import operator_name, operator_named
-from featherweight.engine.structured_layers import (
-    CirculantLinear,
-    MonarchLinear,
-    ToeplitzLikeLinear,
-)
+from featherweight.engine.structured_kinds import STRUCTURED
 from featherweight.engine.weight_forms import CompactLayer, WeightForm
 
 MOST_STACKED = 1024
@@ -56,9 +52,7 @@ OPTIONS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.GRU: _RECURRENT,
     nn.RNN: (*_RECURRENT, "nonlinearity"),
     nn.ChannelShuffle: ("groups",),
-    MonarchLinear: ("in_features", "out_features", "in_blocks", "out_blocks", "rank", "bias"),
-    CirculantLinear: ("in_features", "out_features", "block", "bias"),
-    ToeplitzLikeLinear: ("in_features", "out_features", "rank", "bias"),
+    **{kind: kind.options for kind in STRUCTURED},
 }
 KINDS = {kind.__name__: kind for kind in OPTIONS}
 

@@ -12,9 +12,11 @@ class StructuredLayer(nn.Module):
     """Base of layers that compute with the few numbers of a structured matrix.
 
     All tensors of a kind are given from outside to `computed`, so that they can be held in other
-    forms than as parameters.
+    forms than as parameters. `options` are the names of what the constructor is given, all of them
+    attributes; the one named `bias` says whether there is one.
     """
 
+    options: tuple[str, ...] = ()
     in_features: int
     out_features: int
     bias: nn.Parameter | None
@@ -46,6 +48,8 @@ class MonarchLinear(StructuredLayer):
     block, ordered by block of inputs, block of outputs and rank; `second` is outputs by
     in_blocks·rank.
     """
+
+    options = ("in_features", "out_features", "in_blocks", "out_blocks", "rank", "bias")
 
     def __init__(
         self,
@@ -92,6 +96,8 @@ class CirculantLinear(StructuredLayer):
     not divide are filled up with zeros. Many small blocks are multiplied as frequencies, where
     each block is a row of numbers; few or large ones as the matrix that they stand for.
     """
+
+    options = ("in_features", "out_features", "block", "bias")
 
     def __init__(self, in_features: int, out_features: int, block: int, bias: bool = True) -> None:
         super().__init__()
@@ -164,6 +170,8 @@ class ToeplitzLikeLinear(StructuredLayer):
     Z shifts down by one place; what falls out comes back on top, times 1 or -1. `left` and `right`
     are blocks·side by r, side is the lesser of inputs and outputs. The last block is cut to fit.
     """
+
+    options = ("in_features", "out_features", "rank", "bias")
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = True) -> None:
         super().__init__()

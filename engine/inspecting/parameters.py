@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from featherweight.engine.network import Network
+from featherweight.engine.structured_convolutions import StructuredConvolution
 from featherweight.engine.structured_layers import StructuredLayer
 from featherweight.engine.weight_forms import CompactLayer, WeightForm
 
@@ -64,7 +65,7 @@ def kind_of(layer: nn.Module) -> str:
 def describe_layer(layer: nn.Module) -> str:
     """Return the settings of a layer in a few words, such as `3×3, 64 → 128, stride 2`."""
     plain: Any = layer.settings if isinstance(layer, CompactLayer) else layer
-    if isinstance(plain, nn.modules.conv._ConvNd):
+    if isinstance(plain, nn.modules.conv._ConvNd | StructuredConvolution):
         return _convolution(plain)
     if isinstance(plain, nn.Linear | StructuredLayer):
         return f"{plain.in_features} → {plain.out_features}"
@@ -84,7 +85,7 @@ def describe_layer(layer: nn.Module) -> str:
     return ""
 
 
-def _convolution(layer: nn.modules.conv._ConvNd) -> str:
+def _convolution(layer: nn.modules.conv._ConvNd | StructuredConvolution) -> str:
     words = ["×".join(map(str, layer.kernel_size)), f"{layer.in_channels} → {layer.out_channels}"]
     for name, value, usual in (("stride", layer.stride, 1), ("dilation", layer.dilation, 1)):
         if any(part != usual for part in value):

@@ -205,10 +205,15 @@ def _class(kind: str) -> str:
 
 def _own_classes(kinds: set[type[nn.Module]]) -> list[str]:
     """Return the source of the layers that torch has not, their base first."""
-    own = sorted((kind for kind in kinds if issubclass(kind, StructuredLayer)),
-                 key=lambda kind: kind.__name__)  # fmt: skip
-    bases: list[type[nn.Module]] = [StructuredLayer] if own else []
-    return [inspect.getsource(kind).rstrip() for kind in (*bases, *own)]
+    named = sorted((kind for kind in kinds if issubclass(kind, StructuredLayer)),
+                   key=lambda kind: kind.__name__)  # fmt: skip
+    own = dict.fromkeys(
+        base
+        for kind in named
+        for base in reversed(kind.__mro__)
+        if issubclass(base, StructuredLayer)
+    )
+    return [inspect.getsource(kind).rstrip() for kind in own]
 
 
 def _sliced(given: list[str]) -> str:
