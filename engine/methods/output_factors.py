@@ -1,11 +1,18 @@
 """The matrix of a low rank whose outputs are the nearest, by the moments of the inputs."""
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.options import words
+
+Metric = Annotated[
+    Literal["weights", "outputs"],
+    words("Nearest in", "Weights, or outputs on samples of the data, which keeps more."),
+]
 
 # Directions that no input takes count so much of the mean one: then they still have an order.
 UNSEEN = 1e-6
@@ -22,35 +29,51 @@ def output_factors(
     outputs that is U Uᵀ W, for U the leading eigenvectors of W E[x xᵀ] Wᵀ: no inverse is needed.
     """
     wide = matrix.double()
-    level = UNSEEN * sum(float(part.diagonal().sum()) for part in moments) / wide.shape[1]
-    seen = [part.double() + max(level, LEAST) * torch.eye(len(part)) for part in moments]
     check()
     if wide.shape[0] <= wide.shape[1]:
         gram, start = torch.zeros(len(wide), len(wide), dtype=torch.float64), 0
-        for part in seen:
+        for part in _regular(moments, wide.shape[1]):
             check()
             columns = wide[:, start : start + len(part)]
             gram += columns @ part @ columns.T
             start += len(part)
         vectors = _leading(gram, rank)
-        return _balanced(vectors, vectors.T @ wide)
-    values, basis = torch.linalg.eigh(torch.block_diag(*seen))
-    roots = values.clamp(min=max(level, LEAST)).sqrt()
+        return balanced(vectors, vectors.T @ wide)
+    root, inverse = whitening(torch.block_diag(*moments))
     check()
-    image = wide @ (basis * roots)
+    image = wide @ root
     vectors = _leading(image.T @ image, rank)
-    return _balanced(image @ vectors, vectors.T @ (basis / roots).T)
+    return balanced(image @ vectors, vectors.T @ inverse)
+
+
+def whitening(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Return S with S Sᵀ = E[x xᵀ], and its inverse, where every direction is taken a little."""
+    level = _level([moments], len(moments))
+    values, basis = torch.linalg.eigh(moments.double())
+    # Rounding of the moments may have made the least of them negative.
+    roots = (values + level).clamp_min(level).sqrt()
+    return basis * roots, (basis / roots).T
+
+
+def balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale each pair of a column and a row so that both are equally long."""
+    columns = torch.linalg.vector_norm(left, dim=0)
+    rows = torch.linalg.vector_norm(right, dim=1)
+    scale = torch.where((rows > 0) & (columns > 0), (rows / columns).sqrt(), 1.0)
+    return left * scale, right / scale[:, None]
+
+
+def _regular(moments: Sequence[Tensor], columns: int) -> list[Tensor]:
+    """Return the moments, float64, of inputs that take every direction at least a little."""
+    level = _level(moments, columns)
+    return [part.double() + level * torch.eye(len(part)) for part in moments]
+
+
+def _level(moments: Sequence[Tensor], columns: int) -> float:
+    return max(UNSEEN * sum(float(part.diagonal().sum()) for part in moments) / columns, LEAST)
 
 
 def _leading(gram: Tensor, rank: int) -> Tensor:
     """Return the eigenvectors of the largest values, the largest first."""
     vectors: Tensor = torch.linalg.eigh(gram).eigenvectors
     return vectors[:, -rank:].flip(1)
-
-
-def _balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale each pair of a column and a row so that both are equally long."""
-    columns = torch.linalg.vector_norm(left, dim=0)
-    rows = torch.linalg.vector_norm(right, dim=1)
-    scale = torch.where((rows > 0) & (columns > 0), (rows / columns).sqrt(), 1.0)
-    return left * scale, right / scale[:, None]

@@ -1,16 +1,25 @@
 """A 1×1 convolution, depthwise ones and a 1×1 one, in the place of one convolution."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.evidence import Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.canonical import decompose
 from featherweight.engine.methods.low_rank import assign
 from featherweight.engine.methods.method import FactorMethod
+from featherweight.engine.methods.output_factors import Metric, balanced, whitening
+from featherweight.engine.methods.output_fitting import (
+    by_taps,
+    mended_bias,
+    patches_of,
+    refitted,
+    seen_by,
+)
 from featherweight.engine.options import number, words
 from featherweight.engine.ranks import cp_rank, rounded_rank
 
@@ -23,7 +32,9 @@ class Cp(FactorMethod, frozen=True, kw_only=True):
     each direction. r is the largest multiple of `multiple` at which whole kernels hold at most
     `keep` of the weights.
     A best decomposition need not exist: then components grow and cancel each other, which a
-    penalty and a bound on them prevent (Phan et al. 2020, arXiv 2008.05441).
+    penalty and a bound on them prevent (Phan et al. 2020, arXiv 2008.05441). By outputs, channels
+    count as much as they vary together on the data, and the last convolution is the best there is
+    behind the others, with a bias that takes up the mean of what is lost.
     """
 
     name: ClassVar[str] = "cp"
@@ -39,6 +50,7 @@ class Cp(FactorMethod, frozen=True, kw_only=True):
     keep: Annotated[
         float, number("Keep", "Share of the layer's weights that the factors may hold.", 0.01, 1.0)
     ] = 0.25
+    metric: Metric = "weights"
     kernel: Annotated[
         Literal["whole", "split"],
         words("Kernel", "One convolution in the middle, or one for each direction."),
@@ -64,6 +76,10 @@ class Cp(FactorMethod, frozen=True, kw_only=True):
             return "The layer is too small: its factors would hold more weights than it has."
         return ""
 
+    def needs(self) -> frozenset[Need]:
+        """Return what the metric asks of the data."""
+        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
+
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the convolutions on the meta device."""
         assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
@@ -80,19 +96,39 @@ class Cp(FactorMethod, frozen=True, kw_only=True):
 
     def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
         """Return the convolutions with the weights that the last round ends at."""
+        return self.informed(layer, {}, check)
+
+    @torch.no_grad()
+    def informed(
+        self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked
+    ) -> nn.Sequential:
+        """Return the convolutions, by the metric if it was measured."""
         assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
         chain = self.skeleton(layer)
         rank = chain[0].get_parameter("weight").shape[0]
-        sizes = [
+        sizes = tuple(
             math.prod(layer.kernel_size[axis] for axis in axes)
             for axes in self._axes(layer.kernel_size)
-        ]
+        )
         kernel = layer.weight.detach()
-        outputs, inputs, *taps = decompose(kernel, rank, tuple(sizes), self.rounds, check)
+        bias = layer.bias if isinstance(layer.bias, Tensor) else None
+        found = patches_of(evidence) if self.metric == "outputs" else []
+        if found:
+            (patches,) = seen_by(found, bias)
+            channels = patches.together(*by_taps(layer.in_channels, _taps(layer)))
+            root, inverse = whitening(channels.blocks[0])
+            seen = torch.einsum("nc...,cd->nd...", kernel.double(), root)
+            outputs, inputs, *taps = decompose(seen, rank, sizes, self.rounds, check)
+            outputs, rows = balanced(outputs, inputs.T @ inverse)
+            inputs, basis = rows.T, _spread(rows.T, taps)
+            outputs, _ = refitted(kernel.flatten(1), outputs, basis, patches, check)
+            bias = mended_bias(bias, [kernel], [outputs @ basis.T], found)
+        else:
+            outputs, inputs, *taps = decompose(kernel, rank, sizes, self.rounds, check)
         assign(chain[0], inputs.T)
         for part, factor in zip(list(chain)[1:-1], taps, strict=True):
             assign(part, factor.T)
-        assign(chain[-1], outputs, layer.bias if isinstance(layer.bias, Tensor) else None)
+        assign(chain[-1], outputs, bias)
         return chain.train(layer.training)
 
     def _axes(self, kernel: Sequence[int]) -> list[list[int]]:
@@ -123,6 +159,14 @@ def _depthwise(layer: Any, rank: int, axes: Collection[int]) -> nn.Module:
         bias=False,
         padding_mode=layer.padding_mode,
     )
+    return made
+
+
+def _spread(inputs: Tensor, taps: Sequence[Tensor]) -> Tensor:
+    """Return the matrix, C·taps by r, that all but the last convolution are on patches."""
+    made = inputs
+    for factor in taps:
+        made = torch.einsum("ar,br->abr", made, factor.double()).flatten(0, 1)
     return made
 
 

@@ -1,14 +1,25 @@
 """A convolution of each channel alone and a 1×1 one, in the place of one convolution."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.evidence import Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
 from featherweight.engine.methods.method import FactorMethod
+from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.methods.output_fitting import (
+    Patches,
+    by_taps,
+    mended_bias,
+    patches_of,
+    refitted,
+    seen_by,
+)
 from featherweight.engine.options import number
 
 
@@ -18,7 +29,9 @@ class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
     A convolution C → N becomes a depthwise one C → C·T with the stride, and 1×1 C·T → N with the
     bias. For each input channel the N kernels on it, seen as a matrix of N by taps, are cut to the
     rank T, which is the nearest such pair in the sum of squares. T is `multiplier`, but never so
-    large that nothing would be saved. Groups are split one by one.
+    large that nothing would be saved. By outputs, taps count as much as they vary together on the
+    data, and the 1×1 convolution is the best there is behind the depthwise one, with a bias that
+    takes up the mean of what is lost. Groups are split one by one.
     """
 
     name: ClassVar[str] = "depthwise_separable"
@@ -41,6 +54,7 @@ class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
             3,
         ),
     ] = 1
+    metric: Metric = "weights"
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -54,6 +68,10 @@ class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
         if _most(layer) < 1:
             return "The layer is too small: both convolutions would hold more weights than it has."
         return ""
+
+    def needs(self) -> frozenset[Need]:
+        """Return what the metric asks of the data."""
+        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
 
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return both convolutions on the meta device."""
@@ -78,16 +96,31 @@ class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
         return nn.Sequential(depthwise, pointwise).to(layer.weight.dtype)
 
     def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return both convolutions with the best weights of that multiplier."""
+        """Return both convolutions with the nearest weights of that multiplier."""
+        return self.informed(layer, {}, check)
+
+    @torch.no_grad()
+    def informed(
+        self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked
+    ) -> nn.Sequential:
+        """Return both convolutions, by the metric if it was measured."""
         assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
         chain = self.skeleton(layer)
         count = chain[0].get_parameter("weight").shape[0] // layer.in_channels
-        groups = [
-            _split(kernel.flatten(2), count, check)
-            for kernel in layer.weight.detach().chunk(layer.groups)
-        ]
-        assign(chain[0], torch.cat([alone for alone, _ in groups]))
-        assign(chain[1], torch.cat([across for _, across in groups]), layer.bias)
+        kernels = layer.weight.detach().flatten(2).chunk(layer.groups)
+        bias = layer.bias if isinstance(layer.bias, Tensor) else None
+        found = patches_of(evidence) if self.metric == "outputs" else []
+        if found:
+            pairs = [
+                _split_by_outputs(kernel, count, patches, check)
+                for kernel, patches in zip(kernels, seen_by(found, bias), strict=True)
+            ]
+            made = [across @ _spread(alone, count).T for alone, across in pairs]
+            bias = mended_bias(bias, kernels, made, found)
+        else:
+            pairs = [_split(kernel, count, check) for kernel in kernels]
+        assign(chain[0], torch.cat([alone for alone, _ in pairs]))
+        assign(chain[1], torch.cat([across for _, across in pairs]), bias)
         return chain.train(layer.training)
 
 
@@ -95,6 +128,30 @@ def _split(kernel: Tensor, count: int, check: Check) -> tuple[Tensor, Tensor]:
     """Return kernels (C·count)×taps and weights N×(C·count) nearest to N×C×taps, float64."""
     pairs = [factors(kernel[:, channel], count, check) for channel in range(kernel.shape[1])]
     return torch.cat([alone for _, alone in pairs]), torch.cat([across for across, _ in pairs], 1)
+
+
+def _split_by_outputs(
+    kernel: Tensor, count: int, patches: Patches, check: Check
+) -> tuple[Tensor, Tensor]:
+    """Return such kernels and weights with near outputs; the weights are the best for the kernels.
+
+    Channels are first seen one by one, and then, for the weights, all together.
+    """
+    channels, taps = by_taps(*kernel.shape[1:])
+    pairs = [
+        output_factors(kernel[:, channel], part.blocks, count, check)
+        for channel, part in enumerate(patches.alone(taps, channels))
+    ]
+    alone = torch.cat([alone for _, alone in pairs])
+    across = torch.cat([across for across, _ in pairs], 1)
+    fitted, _ = refitted(kernel.flatten(1), across, _spread(alone, count), patches, check)
+    return alone, fitted
+
+
+def _spread(alone: Tensor, count: int) -> Tensor:
+    """Return the matrix, C·taps by C·count, that the kernels of single channels are on patches."""
+    made: Tensor = torch.block_diag(*(kernels.T for kernels in alone.split(count)))
+    return made
 
 
 def _most(layer: nn.Module) -> int:

@@ -10,8 +10,8 @@ from featherweight.engine.evidence import NOTHING, Evidence, InputMoments, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
 from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import output_factors
-from featherweight.engine.options import number, words
+from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.options import number
 from featherweight.engine.ranks import rounded_rank, svd_rank
 
 
@@ -37,10 +37,7 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
     keep: Annotated[
         float, number("Keep", "Share of the layer's weights that the factors may hold.", 0.01, 1.0)
     ] = 0.5
-    metric: Annotated[
-        Literal["weights", "outputs"],
-        words("Nearest in", "Weights, or outputs on samples of the data, which keeps more."),
-    ] = "weights"
+    metric: Metric = "weights"
     multiple: Annotated[
         int,
         number("Multiple of", "Ranks beyond it are rounded down to it; 8 runs fastest.", 1, 64),
