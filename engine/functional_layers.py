@@ -35,11 +35,11 @@ def run(layer: nn.Module, weights: dict[str, Tensor], inputs: tuple[Any, ...]) -
 
 
 def without_tensors(layer: nn.Module) -> nn.Module:
-    """Return a layer of the same settings that has no parameters."""
+    """Return a layer of the same settings that has no parameters and no buffers."""
     empty: nn.Module = object.__new__(type(layer))
     empty.__dict__.update(layer.__dict__)
     empty._parameters = dict.fromkeys(layer._parameters)
-    empty._buffers = dict(layer._buffers)
+    empty._buffers = dict.fromkeys(layer._buffers)
     if isinstance(empty, nn.RNNBase):
         empty._flat_weights = [None] * len(empty._flat_weights_names)
         empty._flat_weight_refs = [None] * len(empty._flat_weights_names)

@@ -12,8 +12,9 @@ class StructuredLayer(nn.Module):
     """Base of layers that compute with the few numbers of a structured matrix.
 
     All tensors of a kind are given from outside to `computed`, so that they can be held in other
-    forms than as parameters. `options` are the names of what the constructor is given, all of them
-    attributes; the one named `bias` says whether there is one.
+    forms than as parameters; tables of whole numbers are buffers. `options` are the names of what
+    the constructor is given, all of them attributes; the one named `bias` says whether there is
+    one.
     """
 
     options: tuple[str, ...] = ()
@@ -32,7 +33,9 @@ class StructuredLayer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the layer's output."""
         held: dict[str, torch.Tensor] = {
-            name: value for name, value in self._parameters.items() if value is not None
+            name: value
+            for name, value in (*self._parameters.items(), *self._buffers.items())
+            if value is not None
         }
         return self.computed(held, x)
 
@@ -89,12 +92,32 @@ class MonarchLinear(StructuredLayer):
         return rows * self.rank
 
 
-class CirculantLinear(StructuredLayer):
-    """A linear layer of circulant blocks: each is k×k and holds its first column alone.
+class CirculantBlocks(StructuredLayer):
+    """Base of layers of circulant blocks: each is k×k and holds its first column alone.
 
-    `vectors` is blocks by k, the blocks ordered by outputs and then by inputs. Channels that k does
-    not divide are filled up with zeros. Many small blocks are multiplied as frequencies, where
-    each block is a row of numbers; few or large ones as the matrix that they stand for.
+    `vectors` is blocks by k, the blocks ordered by taps, then by outputs and then by inputs.
+    Channels that k does not divide are filled up with zeros.
+    """
+
+    block: int
+    columns: int
+    rows: int
+
+    def _matrices(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return taps by outputs by inputs, made by repeating alone: no table of places."""
+        k = self.block
+        # Rows of k + 1 numbers out of one that repeats after k are each a step further.
+        rows = vectors.flip(1).repeat(1, k + 1).reshape(-1, k, k + 1)[:, :, :k].flip(1)
+        rows = rows.reshape(-1, self.rows, self.columns, k, k).transpose(2, 3)
+        whole = rows.reshape(-1, self.rows * k, self.columns * k)
+        return whole[:, : self.out_features, : self.in_features]
+
+
+class CirculantLinear(CirculantBlocks):
+    """A linear layer of circulant blocks.
+
+    Many small blocks are multiplied as frequencies, where each block is a row of numbers; few or
+    large ones as the matrix that they stand for.
     """
 
     options = ("in_features", "out_features", "block", "bias")
@@ -111,7 +134,7 @@ class CirculantLinear(StructuredLayer):
     def computed(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """Return the product by frequencies or by the whole matrix."""
         if not self.as_waves:
-            matrix = self._matrix(tensors["vectors"])
+            (matrix,) = self._matrices(tensors["vectors"])
             return nn.functional.linear(x, matrix, tensors.get("bias"))
         missing = self.columns * self.block - self.in_features
         filled = nn.functional.pad(x, (0, missing)) if missing else x
@@ -126,14 +149,6 @@ class CirculantLinear(StructuredLayer):
         pairs = (self.block + 1) // 2
         transforms = (self.rows + self.columns) * self.block * 2 * pairs
         return transforms + 4 * pairs * self.rows * self.columns
-
-    def _matrix(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Return the matrix, outputs by inputs, made by repeating alone: no table of places."""
-        k = self.block
-        # Rows of k + 1 numbers out of one that repeats after k are each a step further.
-        rows = vectors.flip(1).repeat(1, k + 1).reshape(-1, k, k + 1)[:, :, :k].flip(1)
-        rows = rows.reshape(self.rows, self.columns, k, k).transpose(1, 2)
-        return rows.reshape(self.rows * k, -1)[: self.out_features, : self.in_features]
 
     def _by_frequency(self, vectors: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the outputs of rows of blocks, filled up."""
@@ -164,12 +179,41 @@ class CirculantLinear(StructuredLayer):
         return angle.cos(), torch.cat([last, -angle.sin()[:, 1:]], 1)
 
 
-class ToeplitzLikeLinear(StructuredLayer):
-    """A linear layer of square blocks W that Z₁·W - W·Z₋₁ = left·rightᵀ gives, a matrix of rank r.
+class ToeplitzLikeBlocks(StructuredLayer):
+    """Base of layers of square blocks W that Z₁·W - W·Z₋₁ = left·rightᵀ gives, a matrix of rank r.
 
     Z shifts down by one place; what falls out comes back on top, times 1 or -1. `left` and `right`
-    are blocks·side by r, side is the lesser of inputs and outputs. The last block is cut to fit.
+    are taps·blocks·side by r, side is the lesser of inputs and outputs. The last block of a tap is
+    cut to fit.
     """
+
+    rank: int
+    side: int
+    blocks: int
+
+    def _matrices(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Return taps by outputs by inputs; sums along wrapped diagonals undo the shifts."""
+        k, shape = self.side, (-1, self.side, self.rank)
+        # Columns by rows, twice side by side: rows of another length read it along diagonals.
+        moved = torch.matmul(right.reshape(shape), left.reshape(shape).transpose(1, 2))
+        count = moved.shape[0]
+        flat = torch.cat([moved, moved], 2).reshape(count, -1)
+        flat = torch.cat([flat[:, 1:], flat[:, : k + 1]], 1)
+        along = flat.reshape(count, k, 2 * k + 1)[:, :, :k]
+        sums = torch.cumsum(along, 1)
+        before, whole = sums - along, sums[:, -1:]
+        # Once around, the sign turns: so the start of a diagonal follows from its end.
+        found = whole / 2 - before
+        flat = torch.cat([found, found], 2).reshape(count, -1)[:, k:]
+        columns = flat.reshape(count, k, 2 * k - 1)[:, :, :k]
+        if self.out_features >= self.in_features:
+            tall = columns.transpose(1, 2).reshape(-1, self.blocks * k, k)
+            return tall[:, : self.out_features]
+        return columns.reshape(-1, self.blocks * k, k)[:, : self.in_features].transpose(1, 2)
+
+
+class ToeplitzLikeLinear(ToeplitzLikeBlocks):
+    """A linear layer of low displacement rank."""
 
     options = ("in_features", "out_features", "rank", "bias")
 
@@ -184,27 +228,9 @@ class ToeplitzLikeLinear(StructuredLayer):
 
     def computed(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """Return the product with the whole matrix."""
-        matrix = self._matrix(tensors["left"], tensors["right"])
+        (matrix,) = self._matrices(tensors["left"], tensors["right"])
         return nn.functional.linear(x, matrix, tensors.get("bias"))
 
     def products(self) -> int:
         """Return those of the whole matrix."""
         return self.in_features * self.out_features
-
-    def _matrix(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Return outputs by inputs; sums along wrapped diagonals undo the difference of shifts."""
-        k, shape = self.side, (self.blocks, self.side, self.rank)
-        # Columns by rows, twice side by side: rows of another length read it along diagonals.
-        moved = torch.matmul(right.reshape(shape), left.reshape(shape).transpose(1, 2))
-        flat = torch.cat([moved, moved], 2).reshape(self.blocks, -1)
-        flat = torch.cat([flat[:, 1:], flat[:, : k + 1]], 1)
-        along = flat.reshape(self.blocks, k, 2 * k + 1)[:, :, :k]
-        sums = torch.cumsum(along, 1)
-        before, whole = sums - along, sums[:, -1:]
-        # Once around, the sign turns: so the start of a diagonal follows from its end.
-        found = whole / 2 - before
-        flat = torch.cat([found, found], 2).reshape(self.blocks, -1)[:, k:]
-        columns = flat.reshape(self.blocks, k, 2 * k - 1)[:, :, :k]
-        if self.out_features >= self.in_features:
-            return columns.transpose(1, 2).reshape(-1, k)[: self.out_features]
-        return columns.reshape(-1, k)[: self.in_features].transpose(0, 1)

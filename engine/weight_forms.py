@@ -142,7 +142,8 @@ class MaskedForm(TrainableForm):
 class CompactLayer(Leaf):
     """A layer some of whose weights are held by forms; it runs like the layer it replaces.
 
-    The forms are `forms.<tensor>`; what is left (biases) stays parameters under `rest.<tensor>`.
+    The forms are `forms.<tensor>`; what is left (biases) stays parameters under `rest.<tensor>`,
+    and tables stay buffers of their names.
     Takes convolutions, transposed convolutions, linear, embedding and recurrent layers.
     """
 
@@ -152,6 +153,9 @@ class CompactLayer(Leaf):
 
     def __init__(self, layer: nn.Module, forms: dict[str, WeightForm]) -> None:
         super().__init__()
+        for name, table in layer.named_buffers():
+            if name not in forms:
+                self.register_buffer(name, table)
         # Kept out of the registry: it has the layer's settings, and none of its tensors.
         object.__setattr__(self, "settings", without_tensors(layer))
         self.forms = nn.ModuleDict(forms)
@@ -166,7 +170,7 @@ class CompactLayer(Leaf):
         Raises AttributeError where the layer that it stands for has no such attribute.
         """
         settings = self.__dict__.get("settings")
-        if name.startswith("__") or settings is None or name in self._modules:
+        if name.startswith("__") or settings is None or name in (*self._modules, *self._buffers):
             return super().__getattr__(name)
         if name in self.forms:
             return self.forms[name]()
@@ -186,9 +190,13 @@ class CompactLayer(Leaf):
         decoded = {name: form() for name, form in self.held().items()}
         return {**decoded, **dict(self.rest.items())}
 
+    def tables(self) -> dict[str, Tensor]:
+        """Return the layer's tables of whole numbers by its own names."""
+        return dict(self.named_buffers(recurse=False))
+
     def forward(self, *inputs: Any) -> Any:
         """Run the layer on its decoded weights."""
-        return run(self.settings, self.weights(), inputs)
+        return run(self.settings, {**self.weights(), **self.tables()}, inputs)
 
     def train(self, mode: bool = True) -> "CompactLayer":
         """Set training mode, in which recurrent layers drop out."""
@@ -201,6 +209,8 @@ class CompactLayer(Leaf):
         layer = copy.deepcopy(self.settings)
         for name, value in self.weights().items():
             setattr(layer, name, nn.Parameter(value.detach().clone()))
+        for name, table in self.tables().items():
+            setattr(layer, name, table.clone())
         return layer.train(self.training)
 
 

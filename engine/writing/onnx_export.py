@@ -232,14 +232,24 @@ def _stored(module: nn.Module) -> dict[str, StoredForm]:
 
 
 def _with_forms(network: Network) -> frozenset[str]:
-    """Hold the numbers of structured matrices by forms, in place; return the names of these."""
+    """Hold the numbers of structured layers by forms, in place; return the names of these.
+
+    Their tables are such numbers too, also where the weights are compact already.
+    """
     found = set()
     for name, layer in list(network.module.named_modules()):
-        if isinstance(layer, StructuredLayer):
+        held: dict[str, Tensor] = {}
+        if isinstance(layer, CompactLayer):
+            held = layer.tables()
+            for key, table in held.items():
+                delattr(layer, key)
+                layer.forms[key] = FloatForm(table)
+        elif isinstance(layer, StructuredLayer):
             held = {key: value for key, value in layer.named_parameters() if value.ndim > 1}
+            held.update(layer.named_buffers())
             forms: dict[str, WeightForm] = {key: FloatForm(value) for key, value in held.items()}
             network.replace(name, CompactLayer(layer, forms))
-            found |= {f"{name}.{key}" for key in held}
+        found |= {f"{name}.{key}" for key in held}
     return frozenset(found)
 
 
