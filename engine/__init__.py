@@ -9,7 +9,8 @@ a contract in pyproject.toml checks):
 - `free_sizes`, `recurrent_shapes`: sizes of inputs that may vary, and shapes without arithmetic.
 - `network`, `length_trials`, `lifting`, `layer_building`: a network as a graph of real layers.
 - `structured_layers`: layers of ours whose weight is a matrix made of few numbers;
-  `structured_convolutions`: the base of those whose kernel is; `structured_kinds`: all of them.
+  `structured_convolutions`: the base of those whose kernel is, `transformed_layers`: those of moved
+  prototypes; `structured_kinds`: all of them.
 - `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
   trained, stored, and read with plain torch.
 - `graph_form`, `graph_values`, `operators`, `archive_layout`: a graph and its weights as bytes.

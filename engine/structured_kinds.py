@@ -6,9 +6,17 @@ from featherweight.engine.structured_layers import (
     StructuredLayer,
     ToeplitzLikeLinear,
 )
+from featherweight.engine.transformed_layers import (
+    DoublyConvolution,
+    RotatedConvolution,
+    ShiftedConvolution,
+)
 
 STRUCTURED: tuple[type[StructuredLayer], ...] = (
     CirculantLinear,
+    DoublyConvolution,
     MonarchLinear,
+    RotatedConvolution,
+    ShiftedConvolution,
     ToeplitzLikeLinear,
 )
