@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import msgspec
 from rich import box
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -17,6 +18,7 @@ from featherweight.engine.jobs import Job
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import MethodDescription
 from featherweight.engine.results import Export, Result
+from featherweight.resources.help.pages import method_page
 
 BYTE_UNITS = ("B", "kB", "MB", "GB")
 COUNT_UNITS = ("", "k", "M", "G")
@@ -155,6 +157,8 @@ class Terminal:
             )
             table.add_row(option.name, str(option.default), allowed, option.help)
         self._out.print(table)
+        _, _, page = method_page(method.name).partition("\n")
+        self._out.print(Markdown(page))
         return None
 
     def _comparison(

@@ -56,7 +56,8 @@ WORDS = {
     "scheme_system": Words("As the &system", "Ctrl+Alt+S", "Follow the system", "", True),
     "scheme_light": Words("&Light", "Ctrl+Alt+L", "Dark on light", "sun", True),
     "scheme_dark": Words("&Dark", "Ctrl+Alt+D", "Light on dark", "moon", True),
-    "shortcuts": Words("&Keyboard shortcuts", "F1", "List what the keyboard does"),
+    "method_help": Words("Help on &methods", "F1", "Say what each method does and when to use it"),
+    "shortcuts": Words("&Keyboard shortcuts", "Ctrl+F1", "List what the keyboard does"),
     "about": Words("&About Featherweight", "Shift+F1", "Say which version this is"),
 }
 MENUS = {
@@ -77,7 +78,7 @@ MENUS = {
     "&Edit": ("undo", "redo", "", "clear_selected", "clear_all"),
     "&View": ("scheme_system", "scheme_light", "scheme_dark", ""),
     "&Run": ("compress", "resume", "cancel", "", "measure_latency", "", "restart_engine"),
-    "&Help": ("shortcuts", "about"),
+    "&Help": ("method_help", "shortcuts", "about"),
 }
 
 

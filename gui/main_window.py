@@ -59,6 +59,7 @@ class MainWindow(QMainWindow):
             from featherweight.gui.workbench import Workbench
 
             self._workbench = Workbench(self.document, self._client)
+            self._workbench.choices.help_asked.connect(self._wiring.explain)
             self._pages.addWidget(self._workbench)
             self._workbench.arrange(self._settings.bytes_of("workbench"))
             view = next(menu for menu in self._menus if menu.title() == "&View")

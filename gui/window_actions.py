@@ -11,6 +11,7 @@ import featherweight
 from featherweight.engine.events import Source, TrustNeeded, is_library_name
 from featherweight.gui.actions import Actions
 from featherweight.gui.dialogs.about import AboutDialog, ShortcutsDialog
+from featherweight.gui.dialogs.method_help import MethodHelpDialog
 from featherweight.gui.dialogs.open_library import OpenLibraryDialog
 from featherweight.gui.dialogs.open_network import OpenNetworkDialog
 from featherweight.gui.dialogs.task import TaskDialog
@@ -19,6 +20,7 @@ from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.project_file import SUFFIX
 from featherweight.gui.settings import Settings
+from featherweight.gui.widgets.slot_editor import SlotEditor
 
 if TYPE_CHECKING:
     from featherweight.gui.main_window import MainWindow
@@ -85,6 +87,7 @@ class WindowActions(QObject):
             "measure_latency": document.measure_latency,
             "restart_engine": self._client.restart,
             "quit": self._window.quit,
+            "method_help": self.explain,
             "shortcuts": lambda: ShortcutsDialog(self._actions.all(), self._window).open(),
             "about": lambda: AboutDialog(featherweight.__version__, self._window).open(),
         }.items():
@@ -178,6 +181,19 @@ class WindowActions(QObject):
             dialog.offer(path)
         dialog.accepted.connect(lambda: self._document.set_task(dialog.task))
         dialog.open()
+
+    def explain(self, method: str = "") -> None:
+        """Show the page of a method, else of that whose controls have the keyboard."""
+        editor = self._window.focusWidget()
+        while editor is not None and not isinstance(editor, SlotEditor):
+            editor = editor.parentWidget()
+        method = method or (editor.method if isinstance(editor, SlotEditor) else "")
+        dialog = self._window.findChild(MethodHelpDialog)
+        dialog = dialog or MethodHelpDialog(self._document, self._window)
+        dialog.show_method(method)
+        dialog.show()
+        dialog.raise_()
+        dialog.activateWindow()
 
     def export_latest(self) -> None:
         """Ask how to export the newest result, or the network itself where there is none."""

@@ -34,11 +34,12 @@ class Workbench(QMainWindow):
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
         self.table = LayerTableView(document)
         self.graph = GraphView(document)
+        self.choices = ChoicesView(document)
         self.results = ResultsView(document)
         self.log = LogPanel(client)
         self.setCentralWidget(self._build_pages())
         self._docks = [
-            self._dock("choices", "&Choices", ChoicesView(document)),
+            self._dock("choices", "&Choices", self.choices),
             self._dock("details", "D&etails", DetailsView(document)),
             self._dock("recovery", "Reco&very", RecoveryView(document)),
             self._dock("job", "&Job", JobView(document)),

@@ -32,8 +32,9 @@ class GraphMarks:
         return next((self._places[name][0] for name in names if name in self._places), -1)
 
     def partners(self, names: Collection[str]) -> tuple[str, ...]:
-        """Return the layers that lose channels together with these."""
-        found = dict.fromkeys(other for name in names for other in self._layers[name].coupled)
+        """Return the layers that lose channels together with these; none before it is laid out."""
+        known = (self._layers[name] for name in names if name in self._layers)
+        found = dict.fromkeys(other for layer in known for other in layer.coupled)
         return tuple(name for name in found if name not in set(names))
 
     def looks(self, selection: Collection[str], hovered: int, found: Iterable[Block]) -> Looks:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import NamedTuple
 
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from featherweight.engine.layer import Layer
@@ -33,6 +34,8 @@ class Takers(NamedTuple):
 
 class ChoicesView(QWidget):
     """Edits one slot after the other, for all selected layers at once, and says what it gives."""
+
+    help_asked = Signal(str)
 
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -102,6 +105,7 @@ class ChoicesView(QWidget):
             changed.connect(self._refresh)
         document.prediction_changed.connect(self._show_prediction)
         for slot, editor in self.editors.items():
+            editor.help_asked.connect(self.help_asked)
             editor.method_chosen.connect(lambda name, s=slot: self._on_method_chosen(s, name))
             editor.option_changed.connect(
                 lambda name, value, s=slot: self._on_option_changed(s, name, value)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
-from featherweight.gui import wording
+from featherweight.gui import icons, wording
 from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.quiet_wheel import QuietWheel
 from featherweight.gui.widgets.text import label, rule
@@ -33,6 +33,7 @@ class SlotEditor(QWidget):
 
     method_chosen = Signal(str)
     option_changed = Signal(str, object)
+    help_asked = Signal(str)
 
     def __init__(self, slot: Slot, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,6 +47,17 @@ class SlotEditor(QWidget):
         self.methods.setPlaceholderText("several methods")
         self.methods.activated.connect(self._on_activated)
         QuietWheel(self.methods)
+        self.help_button = QToolButton()
+        self.help_button.setObjectName(f"slot_{slot}_help")
+        self.help_button.setAccessibleName(f"{wording.SLOT_TITLES[slot]}: help")
+        self.help_button.setToolTip("What the method does, and when to use it (F1)")
+        self.help_button.setIcon(icons.icon("help"))
+        self.help_button.setAutoRaise(True)
+        self.help_button.clicked.connect(lambda: self.help_asked.emit(self.method))
+        choice = QHBoxLayout()
+        choice.setSpacing(4)
+        choice.addWidget(self.methods, 1)
+        choice.addWidget(self.help_button)
         self.advice = label("", "muted", wrap=True)
         self.gain = label("")
         self.gain.setObjectName(f"slot_{slot}_gain")
@@ -65,8 +77,14 @@ class SlotEditor(QWidget):
             layout.addWidget(rule())
             layout.addSpacing(4)
         layout.addLayout(top)
-        for piece in (self.methods, self.form, self.advice, self.gain, self.note):
+        layout.addLayout(choice)
+        for piece in (self.form, self.advice, self.gain, self.note):
             layout.addWidget(piece)
+
+    @property
+    def method(self) -> str:
+        """The method that is chosen, else the first of the slot; empty before there are any."""
+        return self.methods.currentData() or next((o.method.name for o in self._offers), "")
 
     def show_offers(self, offers: tuple[Offer, ...], reason: str = "") -> None:
         """Offer other methods; `reason` says why there is nothing to choose at all."""
@@ -112,7 +130,8 @@ class SlotEditor(QWidget):
         """Let the keyboard come here after another widget; return where it leaves."""
         if before is not None:
             self.setTabOrder(before, self.methods)
-        return self.form.follow(self.methods)
+        self.setTabOrder(self.methods, self.help_button)
+        return self.form.follow(self.help_button)
 
     def _on_activated(self, place: int) -> None:
         self.method_chosen.emit(self.methods.itemData(place))

@@ -22,6 +22,7 @@ from featherweight.engine.events import Opened, Source, TrustNeeded
 from featherweight.engine.layer import NetworkSummary
 from featherweight.gui.dialogs.about import AboutDialog, ShortcutsDialog
 from featherweight.gui.dialogs.export import ExportDialog
+from featherweight.gui.dialogs.method_help import MethodHelpDialog
 from featherweight.gui.dialogs.open_library import OpenLibraryDialog
 from featherweight.gui.dialogs.open_network import OpenNetworkDialog
 from featherweight.gui.dialogs.stop import stop_question
@@ -42,6 +43,7 @@ KINDS = (
 NEEDED = TrustNeeded(path="net.pt", names=("models",), why="it uses models.Net")
 DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "export": lambda window: ExportDialog(window.document, "", window),
+    "help": lambda window: MethodHelpDialog(window.document, window),
     "open": lambda window: OpenNetworkDialog(Source(path="net.pt"), "It holds weights.", window),
     "library": lambda window: OpenLibraryDialog((), "", window),
     "task": lambda window: TaskDialog(None, window),
