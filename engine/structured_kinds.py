@@ -1,5 +1,6 @@
 """The layers of ours that files may name: a new one is one more entry."""
 
+from featherweight.engine.copying_layers import CopiedChannels
 from featherweight.engine.structured_layers import (
     CirculantLinear,
     MonarchLinear,
@@ -14,6 +15,7 @@ from featherweight.engine.transformed_layers import (
 
 STRUCTURED: tuple[type[StructuredLayer], ...] = (
     CirculantLinear,
+    CopiedChannels,
     DoublyConvolution,
     MonarchLinear,
     RotatedConvolution,

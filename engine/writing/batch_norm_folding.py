@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, fx, nn
 
+from featherweight.engine.copying_layers import CopiedChannels
 from featherweight.engine.methods.precision.integer import IntegerForm
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import CompactLayer, FloatForm
@@ -16,8 +17,9 @@ def folded(network: Network) -> Network:
     """Return a copy in eval mode in which batch norms behind integer layers are part of them.
 
     The factor of a channel goes to its scale and its sign to the integers, so the integers stay
-    integers. Layers that hold nothing but floats become plain layers; their batch norms are left
-    to the exporter, and those behind shared values, which have no factor of their own, stay.
+    integers. Copied channels take up the factor in their own. Layers that hold nothing but floats
+    become plain layers; their batch norms are left to the exporter, and those behind shared values,
+    which have no factor of their own, stay.
     """
     made = network.copy()
     made.module.eval()
@@ -40,20 +42,35 @@ def _fold(network: Network, node: fx.Node) -> None:
     layer = _called(network, node)
     user = next(iter(node.users)) if len(node.users) == 1 else None
     norm = _called(network, user) if user else None
-    if user is None or not isinstance(layer, CompactLayer) or not isinstance(norm, NORMS):
-        return
-    form = dict(layer.forms.items()).get("weight")
-    if not isinstance(layer.settings, FOLDING) or not isinstance(form, IntegerForm):
+    if user is None or layer is None or not isinstance(norm, NORMS):
         return
     if norm.running_mean is None or norm.running_var is None:
         return
     factor, shift = _factor_and_shift(norm, norm.running_mean, norm.running_var)
+    made = _with_norm(layer, factor, shift)
+    if made is None:
+        return
+    network.replace(str(node.target), made)
+    user.replace_all_uses_with(node)
+    network.graph.erase_node(user)
+
+
+def _with_norm(layer: nn.Module, factor: Tensor, shift: Tensor) -> nn.Module | None:
+    """Return the layer with a factor and a shift of its outputs; None where it takes none up."""
+    if isinstance(layer, CopiedChannels):
+        layer.scales = nn.Parameter(layer.scales * factor)
+        bias = torch.zeros_like(shift) if layer.bias is None else layer.bias
+        layer.bias = nn.Parameter(bias * factor + shift)
+        return layer
+    form = dict(layer.forms.items()).get("weight") if isinstance(layer, CompactLayer) else None
+    if not isinstance(layer, CompactLayer) or not isinstance(form, IntegerForm):
+        return None
+    if not isinstance(layer.settings, FOLDING):
+        return None
     bias = layer.rest["bias"] if "bias" in layer.rest else torch.zeros_like(shift)
     plain = layer.plain()
     plain.register_parameter("bias", nn.Parameter(bias * factor + shift))
-    network.replace(str(node.target), CompactLayer(plain, {"weight": _scaled(form, factor)}))
-    user.replace_all_uses_with(node)
-    network.graph.erase_node(user)
+    return CompactLayer(plain, {"weight": _scaled(form, factor)})
 
 
 def _called(network: Network, node: fx.Node) -> nn.Module | None:

@@ -93,6 +93,8 @@ def convolution_rows() -> Iterator[Row]:
         "separable C": (1.4, 1.8, 1.5),
         "separable C/2": (2.8, 2.8, 2.6),
         "depthwise": (4.0, 7.9, 8.3),
+        "negation": (1.8, 2.2, 1.7),
+        "multi-bias": (1.8, 2.2, 1.7),
     }
     for at, (channels, side, batch) in enumerate(shapes):
         title = f"conv {channels}@{side}, batch {batch}"
@@ -125,6 +127,8 @@ def settings_of(channels: int) -> dict[str, Setting]:
         "separable C": Setting("separable", {"keep": lines}),
         "separable C/2": Setting("separable", {"keep": lines / 2}),
         "depthwise": Setting("depthwise_separable", {"multiplier": 1}),
+        "negation": Setting("negation", {"share": 1.0}),
+        "multi-bias": Setting("multi_bias", {"keep": 0.5}),
     }
 
 
