@@ -10,7 +10,8 @@ a contract in pyproject.toml checks):
 - `network`, `length_trials`, `lifting`, `layer_building`: a network as a graph of real layers.
 - `structured_layers`: layers of ours whose weight is a matrix made of few numbers;
   `structured_convolutions`: the base of those whose kernel is, `transformed_layers`: those of moved
-  prototypes; `copying_layers`: channels copied; `structured_kinds`: all of them.
+  prototypes; `copying_layers`: channels copied; `matrix_convolutions`: matrices on
+  every tap; `coefficient_layers`: a weight in a basis of its inputs; `structured_kinds`: all.
 - `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
   trained, stored, and read with plain torch.
 - `graph_form`, `graph_values`, `operators`, `archive_layout`: a graph and its weights as bytes.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.budgets import ShareMethod
 from featherweight.engine.methods.method import (
     CodingMethod,
@@ -54,9 +55,12 @@ def locks(network: Network, coupling: Coupling) -> dict[str, dict[str, str]]:
     }
 
 
-def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict[str, Chosen]:
+def chosen_methods(
+    network: Network, coupling: Coupling, recipe: Recipe, check: Check = unchecked
+) -> dict[str, Chosen]:
     """Make the methods of every layer that has a choice, in the order of the network's layers.
 
+    Calls `check` where a search for one takes long, which raises to stop it.
     Raises UserError naming the layer and the slot: an unknown layer or method, an option out of
     range, or a method that cannot take its layer, with the reason.
     """
@@ -76,7 +80,7 @@ def chosen_methods(network: Network, coupling: Coupling, recipe: Recipe) -> dict
                 if reason:
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
-            found[name] = _chosen(made, layer)
+            found[name] = _chosen(made, layer, check)
             if reason := _mask_lock(found[name]):
                 message = f"Layer {name} cannot have both a sparsity and this precision: {reason}"
                 raise UserError(message, "Take one of the two out.")
@@ -118,13 +122,13 @@ def _made(name: str, choice: Choice) -> dict[Slot, Method]:
     return made
 
 
-def _chosen(made: dict[Slot, Method], layer: nn.Module) -> Chosen:
+def _chosen(made: dict[Slot, Method], layer: nn.Module, check: Check) -> Chosen:
     structure, sparsity = made.get("structure"), made.get("sparsity")
     precision, coding = made.get("precision"), made.get("coding")
     assert structure is None or isinstance(structure, ChannelPruning | FactorMethod)
     if isinstance(structure, BestStructure):
         # On the weights of the source, so that a prediction and a run take the same.
-        structure = structure.resolved(layer)
+        structure = structure.resolved(layer, check)
     assert sparsity is None or isinstance(sparsity, SparsityMethod)
     assert precision is None or isinstance(precision, PrecisionMethod)
     assert coding is None or isinstance(coding, CodingMethod)

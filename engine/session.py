@@ -25,7 +25,7 @@ from featherweight.engine.inspecting.graph_outline import outline
 from featherweight.engine.inspecting.latency import LatencyReport, measure
 from featherweight.engine.inspecting.statistics import details
 from featherweight.engine.inspecting.survey import FUNCTIONS_LOCK, survey
-from featherweight.engine.jobs import Job
+from featherweight.engine.jobs import Check, Job, unchecked
 from featherweight.engine.layer import LayerDetails, NetworkSummary
 from featherweight.engine.methods.registry import methods
 from featherweight.engine.network import Network, fingerprint
@@ -114,7 +114,7 @@ class Session:
         The same recipe on the same network and task in the same folder goes on from its last
         checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
         """
-        opened, chosen = self._opened, self._opened.chosen(recipe)
+        opened, chosen = self._opened, self._opened.chosen(recipe, job.check)
         task, place, identity = opened.any_task(), Path(folder), opened.identity(recipe)
         predicted = opened.predictor.predict(recipe, chosen).after
         make_folder(place)
@@ -203,8 +203,8 @@ class _Open:
         self.summary = msgspec.structs.replace(summary, nodes=nodes, edges=edges)
         self._fingerprint = ""
 
-    def chosen(self, recipe: Recipe) -> dict[str, Chosen]:
-        return chosen_methods(self.network, self.coupling, recipe)
+    def chosen(self, recipe: Recipe, check: Check = unchecked) -> dict[str, Chosen]:
+        return chosen_methods(self.network, self.coupling, recipe, check)
 
     def any_task(self) -> Task:
         """The task; without data, fidelity to the network itself on random inputs."""

@@ -92,7 +92,7 @@ def test_that_an_onnx_file_holds_the_vectors_and_not_the_matrix(side: int, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("layer", "word"), [(nn.Linear(1, 9), "too small"), (nn.Conv2d(8, 8, 1), "linear layers")]
+    ("layer", "word"), [(nn.Linear(1, 9), "too small"), (nn.Conv2d(8, 8, 1, groups=2), "groups")]
 )
 def test_that_a_layer_that_gains_nothing_is_locked_with_the_reason(
     layer: nn.Module, word: str

@@ -67,7 +67,7 @@ def test_that_the_layer_always_holds_fewer_weights(outputs: int, inputs: int, ra
 
 
 @pytest.mark.parametrize(
-    ("layer", "word"), [(nn.Linear(2, 2), "too small"), (nn.Conv1d(8, 8, 1), "linear layers")]
+    ("layer", "word"), [(nn.Linear(2, 2), "too small"), (nn.Conv1d(8, 8, 1, groups=2), "groups")]
 )
 def test_that_a_layer_that_gains_nothing_is_locked_with_the_reason(
     layer: nn.Module, word: str

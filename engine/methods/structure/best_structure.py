@@ -1,15 +1,18 @@
 """The structure that is nearest to a layer's weights within a budget."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.evidence import Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import FactorMethod
+from featherweight.engine.methods.output_factors import Metric
 from featherweight.engine.methods.structure.circulant import Circulant
 from featherweight.engine.methods.structure.depthwise_separable import DepthwiseSeparable
 from featherweight.engine.methods.structure.monarch import Monarch
@@ -33,7 +36,8 @@ class BestStructure(FactorMethod, frozen=True, kw_only=True):
 
     Each gets the strength with which it holds at most `keep` of the weights. What counts is the
     energy of the difference between the outputs on white noise, which is that of the weights. Of
-    those that are about as near as the nearest, the smallest is taken.
+    those that are about as near as the nearest, the smallest is taken. Which one that is never
+    depends on data; with `metric` outputs its factors do, where it has such.
     """
 
     name: ClassVar[str] = "best_structure"
@@ -49,6 +53,7 @@ class BestStructure(FactorMethod, frozen=True, kw_only=True):
     keep: Annotated[
         float, number("Keep", "Share of the layer's weights that may be held.", 0.01, 1.0)
     ] = 0.5
+    metric: Metric = "weights"
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -57,6 +62,10 @@ class BestStructure(FactorMethod, frozen=True, kw_only=True):
             return ""
         return f"No structure takes it. {Svd.lock(layer)}"
 
+    def needs(self) -> frozenset[Need]:
+        """Return what the metric asks of the data."""
+        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
+
     def resolved(self, layer: nn.Module, check: Check = unchecked) -> FactorMethod:
         """Return the method, with its options, that is nearest to the layer. It is remembered."""
         weight = layer.get_parameter("weight")
@@ -64,7 +73,10 @@ class BestStructure(FactorMethod, frozen=True, kw_only=True):
         key = (self.keep, id(weight), weight._version)
         if key not in known:
             known[key] = _nearest(layer, self.keep, check)
-        return known[key]
+        found = known[key]
+        if "metric" in found.__struct_fields__:
+            return msgspec.structs.replace(found, metric=self.metric)
+        return found
 
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return that of the nearest structure."""
@@ -73,6 +85,12 @@ class BestStructure(FactorMethod, frozen=True, kw_only=True):
     def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
         """Return the layer in the nearest structure."""
         return self.resolved(layer, check).rewritten(layer, check)
+
+    def informed(
+        self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked
+    ) -> nn.Sequential:
+        """Return the layer in the nearest structure, by the metric if it was measured."""
+        return self.resolved(layer, check).informed(layer, evidence, check)
 
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[tuple[float, int, int], FactorMethod]] = (
@@ -94,8 +112,10 @@ def _nearest(layer: nn.Module, keep: float, check: Check) -> FactorMethod:
     energy = float((expected - expected.mean(0)).double().square().sum())
     scored = []
     for held, method in fitting:
+        chain = method.rewritten(layer, check)
         check()
-        made = method.rewritten(layer, check)(noise)
+        made = chain(noise)
+        check()
         scored.append((float((made - expected).double().square().sum()), held, method))
     least = min(lost for lost, _, _ in scored)
     near = [entry for entry in scored if entry[0] <= least + NEAR * energy]
@@ -111,7 +131,7 @@ def _candidates(layer: nn.Module, keep: float) -> Iterator[FactorMethod]:
         elif kind is Circulant:
             settings = [{"block": block} for block in _blocks(layer, keep)]
         elif kind is ToeplitzLike:
-            outputs, inputs = layer.get_parameter("weight").shape
+            outputs, inputs = layer.get_parameter("weight").shape[:2]
             side, long = sorted((outputs, inputs))
             rank = int(keep * outputs * inputs / (2 * side * -(-long // side)))
             settings = [{"rank": rank} for rank in {1, 2, min(max(rank, 1), 256)}]
@@ -122,7 +142,7 @@ def _candidates(layer: nn.Module, keep: float) -> Iterator[FactorMethod]:
 
 def _blocks(layer: nn.Module, keep: float) -> list[int]:
     """Return the sides of circulant blocks to try: what is kept, powers of two, and all of it."""
-    most = max(layer.get_parameter("weight").shape)
+    most = max(layer.get_parameter("weight").shape[:2])
     least = max(4, math.ceil(1 / keep))
     powers = {2**power for power in range(2, most.bit_length()) if 2**power >= least}
     return sorted({min(least, most), *powers, min(max(most, 4), 16384)} - {1, 2, 3}) or [4]

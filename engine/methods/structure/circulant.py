@@ -1,12 +1,15 @@
-"""A linear layer of circulant blocks."""
+"""A linear layer or convolution of circulant blocks."""
 
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.evidence import Convolution
 from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.matrix_convolutions import CirculantConvolution
 from featherweight.engine.methods.method import FactorMethod
+from featherweight.engine.methods.transformed import settings_of
 from featherweight.engine.options import number
 from featherweight.engine.structured_layers import CirculantLinear
 
@@ -19,6 +22,7 @@ class Circulant(FactorMethod, frozen=True, kw_only=True):
     The weight falls into blocks of `block` by `block`, filled up with zeros at the edges. Each
     becomes the nearest matrix whose rows are one row shifted on and on: the means of the block's
     wrapped diagonals. A block as large as the layer or larger makes one circulant matrix of it.
+    In a convolution the channels meet in such blocks, others on every tap of the kernel.
     """
 
     name: ClassVar[str] = "circulant"
@@ -27,7 +31,8 @@ class Circulant(FactorMethod, frozen=True, kw_only=True):
     advice: ClassVar[str] = (
         "Each block holds one row and its shifts, so a block of 8 makes the file 8 times as small. "
         "Needs retraining: before it almost nothing of the layer is left. Blocks of 8 and 16 lose "
-        "least; above 64 the network runs no faster than before."
+        "least. Linear layers with blocks of up to 64 also run faster; others and convolutions are "
+        "only smaller as a file."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "block"
@@ -40,29 +45,37 @@ class Circulant(FactorMethod, frozen=True, kw_only=True):
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
         """Return why the layer cannot be made of circulant blocks; empty if it can."""
-        if not isinstance(layer, nn.Linear):
-            return "Circulant blocks are for linear layers."
+        if not isinstance(layer, nn.Linear | Convolution):
+            return "Circulant blocks are for linear layers and convolutions."
+        if isinstance(layer, Convolution) and layer.groups > 1:
+            return "Circulant blocks take no convolutions in groups."
         # With two channels on either side, blocks hold less than the layer at every size.
-        if min(layer.in_features, layer.out_features) < 2:
+        if min(layer.weight.shape[:2]) < 2:
             return "The layer is too small: its blocks would hold no fewer weights than it has."
         return ""
 
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the layer of blocks on the meta device."""
-        assert isinstance(layer, nn.Linear)
-        inputs, outputs = layer.in_features, layer.out_features
+        assert isinstance(layer, nn.Linear | Convolution)
+        outputs, inputs = layer.weight.shape[:2]
         side = min(self.block, max(inputs, outputs))
         with torch.device("meta"):
-            made = CirculantLinear(inputs, outputs, side, layer.bias is not None)
+            if isinstance(layer, nn.Linear):
+                made: nn.Module = CirculantLinear(inputs, outputs, side, layer.bias is not None)
+            else:
+                made = CirculantConvolution(block=side, **settings_of(layer))
             return nn.Sequential(made).to(layer.weight.dtype)
 
+    @torch.no_grad()
     def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
         """Return the layer of the nearest blocks."""
         chain = self.skeleton(layer)
         made = chain[0]
-        assert isinstance(made, CirculantLinear)
+        assert isinstance(made, CirculantLinear | CirculantConvolution)
         weight = layer.get_parameter("weight").detach()
-        made.vectors = nn.Parameter(_means(weight, made.block, check).to(weight.dtype))
+        taps = weight.flatten(2).permute(2, 0, 1) if weight.ndim > 2 else weight[None]
+        vectors = torch.cat([_means(tap, made.block, check) for tap in taps])
+        made.vectors = nn.Parameter(vectors.to(weight.dtype))
         if isinstance(layer.bias, Tensor):
             made.bias = nn.Parameter(layer.bias.detach().clone())
         return chain.train(layer.training)

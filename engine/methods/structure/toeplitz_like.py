@@ -1,13 +1,16 @@
-"""A linear layer of matrices of low displacement rank."""
+"""A linear layer or convolution of matrices of low displacement rank."""
 
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.evidence import Convolution
 from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.matrix_convolutions import ToeplitzLikeConvolution
 from featherweight.engine.methods.low_rank import factors
 from featherweight.engine.methods.method import FactorMethod
+from featherweight.engine.methods.transformed import settings_of
 from featherweight.engine.options import number
 from featherweight.engine.structured_layers import ToeplitzLikeLinear
 
@@ -17,7 +20,8 @@ class ToeplitzLike(FactorMethod, frozen=True, kw_only=True):
 
     What a matrix differs by from itself, one place further down and to the right, is cut to `rank`
     by singular values. At rank 2 that holds every Toeplitz matrix, at 1 every circulant one. A
-    layer that is not square becomes square blocks side by side.
+    layer that is not square becomes square blocks side by side; a convolution has them on every
+    tap of its kernel.
     """
 
     name: ClassVar[str] = "toeplitz_like"
@@ -39,28 +43,35 @@ class ToeplitzLike(FactorMethod, frozen=True, kw_only=True):
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
         """Return why the layer cannot be held by its displacement; empty if it can."""
-        if not isinstance(layer, nn.Linear):
-            return "Toeplitz-like matrices are for linear layers."
+        if not isinstance(layer, nn.Linear | Convolution):
+            return "Toeplitz-like matrices are for linear layers and convolutions."
+        if isinstance(layer, Convolution) and layer.groups > 1:
+            return "Toeplitz-like matrices take no convolutions in groups."
         if _most(layer) < 1:
             return "The layer is too small: it would hold no fewer weights than it has."
         return ""
 
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the layer on the meta device."""
-        assert isinstance(layer, nn.Linear)
-        inputs, outputs = layer.in_features, layer.out_features
+        assert isinstance(layer, nn.Linear | Convolution)
+        outputs, inputs = layer.weight.shape[:2]
+        rank = min(self.rank, _most(layer))
         with torch.device("meta"):
-            rank = min(self.rank, _most(layer))
-            made = ToeplitzLikeLinear(inputs, outputs, rank, layer.bias is not None)
+            if isinstance(layer, nn.Linear):
+                made: nn.Module = ToeplitzLikeLinear(inputs, outputs, rank, layer.bias is not None)
+            else:
+                made = ToeplitzLikeConvolution(rank=rank, **settings_of(layer))
             return nn.Sequential(made).to(layer.weight.dtype)
 
     def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
         """Return the layer with the nearest displacement of its rank."""
         chain = self.skeleton(layer)
         made = chain[0]
-        assert isinstance(made, ToeplitzLikeLinear)
+        assert isinstance(made, ToeplitzLikeLinear | ToeplitzLikeConvolution)
         weight = layer.get_parameter("weight").detach()
-        pairs = [factors(_displacement(block), made.rank, check) for block in _blocks(weight)]
+        taps = weight.flatten(2).permute(2, 0, 1) if weight.ndim > 2 else weight[None]
+        blocks = [block for tap in taps for block in _blocks(tap)]
+        pairs = [factors(_displacement(block), made.rank, check) for block in blocks]
         made.left = nn.Parameter(torch.cat([left for left, _ in pairs]).to(weight.dtype))
         made.right = nn.Parameter(torch.cat([right.T for _, right in pairs]).to(weight.dtype))
         if isinstance(layer.bias, Tensor):
@@ -68,9 +79,9 @@ class ToeplitzLike(FactorMethod, frozen=True, kw_only=True):
         return chain.train(layer.training)
 
 
-def _most(layer: nn.Linear) -> int:
+def _most(layer: nn.Linear | Convolution) -> int:
     """Return the largest rank that holds fewer weights than the layer."""
-    side, long = sorted((layer.in_features, layer.out_features))
+    side, long = sorted(layer.weight.shape[:2])
     return (side * long - 1) // (2 * side * -(-long // side))
 
 
