@@ -136,6 +136,8 @@ def rows() -> Iterator[Row]:
     yield Row("180 of 300 units by OBS (A-P5b)", chosen, 0.6, 0.4, 1.8)
     chosen = structure((FIRST,), "channel_pruning", ratio=0.4, score="merge")
     yield Row("120 of 300 units merged (A-P5)", chosen, 2.5, 2.0, 1.4)
+    chosen = structure((FIRST,), "channel_pruning", ratio=0.4, score="scaled_merge")
+    yield Row("120 of 300 units merged by scale (A-P5)", chosen, 1.0, 0.5, 1.4)
     for block, rate in ((4, 3.5), (8, 7.0)):
         chosen = structure(BOTH, "circulant", block=block)
         title = f"block-circulant, {block}, retrained (A-S2)"

@@ -145,6 +145,75 @@ def test_that_a_duplicate_is_merged_first_and_changes_nothing(activation: nn.Mod
     assert change < 1e-6
 
 
+class Gated(nn.Module):
+    """Two units of which one is a multiple of the other, and what is between them and the end."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.made, self.between = nn.Linear(6, 16), between
+        self.read = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.read(self.between(self.made(x)))
+        return result
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        nn.Sequential(nn.ReLU(), nn.Dropout()),
+        nn.Sequential(nn.BatchNorm1d(16), nn.LeakyReLU(0.2)),
+        nn.Sequential(nn.Unflatten(1, (16, 1)), nn.ReLU(), nn.AvgPool1d(1), nn.Flatten()),
+        nn.PReLU(),
+    ],
+)
+def test_that_a_multiple_of_a_channel_is_merged_by_its_factor_and_changes_nothing(
+    between: nn.Module,
+) -> None:
+    torch.manual_seed(7)
+    module = Gated(between).eval()
+    with torch.no_grad():
+        if isinstance(between[0] if isinstance(between, nn.Sequential) else None, nn.BatchNorm1d):
+            # Behind the norm, unit 9 is three times unit 2, whatever the norm got.
+            module.made.weight[9], module.made.bias[9] = module.made.weight[2], 4.0
+            between[0].running_mean[2], between[0].running_mean[9] = 0.5, 4.5 - module.made.bias[2]
+            between[0].weight[9] = 3.0
+        else:
+            module.made.weight[9] = 3 * module.made.weight[2]
+            module.made.bias[9] = 3 * module.made.bias[2]
+    network, inputs = capture(module, (torch.randn(2, 6),)), torch.randn(50, 6)
+    made, plain = (
+        pruned(network, ChannelPruning(ratio=1 / 16, score=score), {}, "made")
+        for score in ("scaled_merge", "merge")
+    )
+    assert made.layer("made").out_features == 15
+    assert errors(network, made, inputs)[0] < 1e-12
+    assert errors(network, plain, inputs)[0] > 1e-4
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        nn.Tanh(),
+        nn.ReLU6(),
+        nn.PReLU(16),
+        nn.Sequential(nn.ReLU(), nn.BatchNorm1d(16)),
+        nn.Sequential(nn.BatchNorm1d(16, track_running_stats=False), nn.ReLU()),
+    ],
+)
+def test_that_channels_are_merged_as_they_are_where_a_factor_would_not_come_through(
+    between: nn.Module,
+) -> None:
+    torch.manual_seed(7)
+    module = Gated(between).eval()
+    network, inputs = capture(module, (torch.randn(2, 6),)), torch.randn(50, 6)
+    scaled, plain = (
+        pruned(network, ChannelPruning(ratio=0.3, score=score), {}, "made")
+        for score in ("scaled_merge", "merge")
+    )
+    torch.testing.assert_close(scaled.outputs(inputs), plain.outputs(inputs), rtol=0, atol=0)
+
+
 def kept(network: Network, method: ChannelPruning, found: Found) -> list[int]:
     coupling = analyse(network)
     removal = plan(network, coupling, {"0": method}, found)
@@ -176,12 +245,12 @@ def test_that_without_evidence_the_norm_decides(score: Literal["obs", "taylor"])
 def test_that_a_pass_over_the_data_is_counted_only_where_the_score_asks() -> None:
     counts = [
         passes({"0": Chosen(structure=ChannelPruning(score=score))})
-        for score in ("l1", "merge", "taylor", "obs")
+        for score in ("l1", "merge", "scaled_merge", "taylor", "obs")
     ]
-    assert counts == [0, 0, 1, 1]
+    assert counts == [0, 0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("score", ["obs", "taylor", "merge"])
+@pytest.mark.parametrize("score", ["obs", "taylor", "merge", "scaled_merge"])
 def test_that_a_recipe_gives_the_predicted_sizes_and_the_same_bytes_twice(
     tmp_path: Path, score: str
 ) -> None:
@@ -208,4 +277,4 @@ def test_that_a_recipe_gives_the_predicted_sizes_and_the_same_bytes_twice(
     assert result.predicted.parameters == 12 * 18 + 18 + 18 * 12 + 12 + 12 * 4 + 4
     sparse = Choice(sparsity=Setting("magnitude"))
     mixed = Recipe(layers={"0": choice, "4": sparse})
-    assert session.predict(mixed).exact == (score == "merge")
+    assert session.predict(mixed).exact == score.endswith("merge")

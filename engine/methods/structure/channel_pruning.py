@@ -22,6 +22,8 @@ from featherweight.engine.methods.method import Method
 from featherweight.engine.network import Network
 from featherweight.engine.options import Slot, number, words
 
+MERGING = ("merge", "scaled_merge")
+
 
 class ChannelPruning(Method, frozen=True, kw_only=True):
     """Removal of the output channels that matter least.
@@ -30,10 +32,10 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
     by the mean score of its layer. A channel's score is the L1 or L2 norm of its filter (Li et al.
     2017, arXiv 1608.08710), the absolute scale of its batch norm (Liu et al. 2017, network
     slimming, arXiv 1708.06519), the distance to the layer's other filters (He et al. 2019) or, on
-    data, how much the loss changes without it (Molchanov et al. 2019, arXiv 1906.10771). `obs` and
-    `merge` go by the layers that read the channels, and change these so that they make up for what
-    goes: see `channel_surgery` and `channel_merging`. Where they have nothing to go by, the score
-    is the L1 norm. The atoms with the lowest scores go.
+    data, how much the loss changes without it (Molchanov et al. 2019, arXiv 1906.10771). `obs`,
+    `merge` and `scaled_merge` go by the layers that read the channels, and change these so that
+    they make up for what goes: see `channel_surgery` and `channel_merging`. Where they have nothing
+    to go by, the score is the L1 norm. The atoms with the lowest scores go.
     """
 
     name: ClassVar[str] = "channel_pruning"
@@ -51,12 +53,13 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         float, number("Removed share", "Share of the output channels to remove.", 0.0, 0.95)
     ] = 0.3
     score: Annotated[
-        Literal["l1", "l2", "bn_scale", "fpgm", "taylor", "obs", "merge"],
+        Literal["l1", "l2", "bn_scale", "fpgm", "taylor", "obs", "merge", "scaled_merge"],
         words(
             "Score",
             "Norm of the filters (l1, l2), scale of the batch norm that follows, distance from "
             "other filters (fpgm); on data, the change of the loss (taylor) or of the next layer's "
-            "outputs (obs). obs and merge adjust the next layer to what it loses.",
+            "outputs (obs); what is about equal to another channel (merge), or to a multiple of it "
+            "(scaled_merge). These and obs adjust the next layer to what it loses.",
         ),
     ] = "l1"
     multiple: Annotated[
@@ -136,11 +139,12 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         evidence: Found,
         check: Check,
     ) -> Scores | None:
-        if self.score not in ("obs", "merge"):
+        if self.score not in ("obs", *MERGING):
             return None
         reading = list(readers(network, coupling, found.atoms))
-        if self.score == "merge":
-            return merging_order(network, coupling, found, reading, check)
+        if self.score in MERGING:
+            scaled = self.score == "scaled_merge"
+            return merging_order(network, coupling, found, reading, scaled, check)
         count = math.ceil(self.ratio * len(found.atoms)) + len(found.layers)
         return removal_order(reading, evidence, found.atoms, count, check)
 
@@ -212,10 +216,10 @@ def compensate(
     coupling, done = plan.coupling, set[int]()
     for name, setting in settings.items():
         together = coupling.set_of(name)
-        if setting.score == "merge" and together is not None and id(together) not in done:
+        if setting.score in MERGING and together is not None and id(together) not in done:
             done.add(id(together))
-            reading = list(readers(network, coupling, together.atoms))
-            merge(network, coupling, together, reading, plan.atoms)
+            reading, scaled = readers(network, coupling, together.atoms), setting.score != "merge"
+            merge(network, coupling, together, list(reading), scaled, plan.atoms)
     if any(setting.score == "obs" for setting in settings.values()):
         for reader in readers(network, coupling, plan.atoms):
             moments = reader.measured(evidence)
