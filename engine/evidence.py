@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.coefficient_layers import CoefficientLayer
 from featherweight.engine.network import Network
 
 Need = Literal["moments", "gradients"]
@@ -112,7 +113,7 @@ def nothing(_: Network, __: Mapping[str, frozenset[Need]]) -> Found:
 
 def input_lock(layer: nn.Module) -> str:
     """Return why the inputs of a layer's weights cannot be measured, a sentence; empty if so."""
-    if isinstance(layer, nn.Linear | Convolution | Transposed):
+    if isinstance(layer, nn.Linear | Convolution | Transposed | CoefficientLayer):
         return ""
     if isinstance(layer, nn.Embedding):
         return "An embedding multiplies its rows with nothing, so data says nothing of them."

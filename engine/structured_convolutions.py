@@ -55,19 +55,19 @@ class StructuredConvolution(StructuredLayer):
 
     def computed(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """Return the convolution with the kernel."""
+        return self.convolved(x, self.kernel(tensors), tensors.get("bias"), self.groups)
+
+    def convolved(
+        self, x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, groups: int
+    ) -> torch.Tensor:
+        """Return the convolution with any kernel at this one's place, in groups of its own."""
         convolve = (nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d)
         padding = self.padding
         if self.padding_mode != "zeros":
-            x = nn.functional.pad(x, self._sides(), mode=self.padding_mode)
+            x = nn.functional.pad(x, self.borders(), mode=self.padding_mode)
             padding = (0,) * len(self.kernel_size)
         return convolve[len(self.kernel_size) - 1](
-            x,
-            self.kernel(tensors),
-            tensors.get("bias"),
-            self.stride,
-            padding,
-            self.dilation,
-            self.groups,
+            x, kernel, bias, self.stride, padding, self.dilation, groups
         )
 
     def products(self) -> int:
@@ -77,7 +77,7 @@ class StructuredConvolution(StructuredLayer):
             count *= size
         return count
 
-    def _sides(self) -> list[int]:
+    def borders(self) -> list[int]:
         """Return the padding of every side, the last dimension first, as `pad` takes it."""
         sides: list[int] = []
         for axis in reversed(range(len(self.kernel_size))):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from featherweight.engine.calibrating.patches import groups_of
+from featherweight.engine.coefficient_layers import CoefficientLayer
 from featherweight.engine.evidence import Convolution, Gradients, InputMoments, Transposed
 from featherweight.engine.functional_layers import run, without_tensors
 from featherweight.engine.jobs import Check
@@ -23,7 +24,8 @@ ELEMENTS_AT_ONCE = 1 << 24
 
 def gradient_lock(layer: nn.Module) -> str:
     """Return why a layer's gradients cannot be told sample by sample, a sentence; or empty."""
-    if isinstance(layer, nn.Linear | Convolution | Transposed | nn.Embedding):
+    kinds = nn.Linear | Convolution | Transposed | nn.Embedding | CoefficientLayer
+    if isinstance(layer, kinds):
         return ""
     return f"Gradients of {type(layer).__name__} layers cannot be told sample by sample."
 
@@ -79,6 +81,11 @@ class _Sum:
     def __init__(self, layer: nn.Module) -> None:
         # Run without its hooks; a bias has no part in the gradient of the weight.
         self.settings = without_tensors(layer)
+        self.others = {
+            name: value.detach()
+            for name, value in (*layer.named_parameters(), *layer.named_buffers())
+            if name not in ("weight", "bias")
+        }
         self.calls: list[tuple[Tensor, Tensor]] = []
         self.weight = layer.get_parameter("weight").detach()
         self.squares = torch.zeros_like(self.weight)
@@ -109,7 +116,7 @@ class _Sum:
     def _of_samples(self, x: Tensor, gradient: Tensor) -> Tensor:
         def of_one(one: Tensor, its_gradient: Tensor) -> Tensor:
             def output(weight: Tensor) -> Tensor:
-                result: Tensor = run(self.settings, {"weight": weight}, (one,))
+                result: Tensor = run(self.settings, {**self.others, "weight": weight}, (one,))
                 return result
 
             found: Tensor = vjp(output, self.weight)[1](its_gradient)[0]

@@ -7,19 +7,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from featherweight.engine.coefficient_layers import CoefficientLayer, TransformLinear
 from featherweight.engine.evidence import Convolution, Transposed, input_lock
+from featherweight.engine.structured_convolutions import StructuredConvolution
 
 
 def rows_of(layer: nn.Module, x: Tensor, each: int, turn: int) -> Tensor:
     """Return (groups, rows, columns) of inputs, at most `each` rows of every sample.
 
-    The rows are evenly spaced; `turn` moves them on. Raises TypeError for a layer with a lock.
+    The rows are evenly spaced; `turn` moves them on. A layer of coefficients multiplies them with
+    what it makes of its inputs. Raises TypeError for a layer with a lock.
     """
+    if isinstance(layer, CoefficientLayer):
+        tensors = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+        with torch.no_grad():
+            return layer.seen(tensors, _inputs(layer, x, each, turn))
+    return _inputs(layer, x, each, turn)
+
+
+def _inputs(layer: nn.Module, x: Tensor, each: int, turn: int) -> Tensor:
     match layer:
-        case nn.Linear():
+        case nn.Linear() | TransformLinear():
             rows = x.reshape(len(x) if x.ndim > 1 else 1, -1, x.shape[-1])
             return _chosen(rows.shape[1], each, turn, rows).reshape(1, -1, x.shape[-1])
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() | StructuredConvolution():
             return _convolved(layer, _padded(layer, x), layer.stride, each, turn)
         case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
             ones = (1,) * len(layer.kernel_size)
@@ -30,7 +41,8 @@ def rows_of(layer: nn.Module, x: Tensor, each: int, turn: int) -> Tensor:
 
 def groups_of(layer: nn.Module) -> int:
     """Return in how many groups of inputs and outputs a layer falls."""
-    return layer.groups if isinstance(layer, Convolution | Transposed) else 1
+    kinds = Convolution | Transposed | CoefficientLayer
+    return layer.groups if isinstance(layer, kinds) else 1
 
 
 def _chosen(count: int, each: int, turn: int, rows: Tensor) -> Tensor:
@@ -43,7 +55,9 @@ def _chosen(count: int, each: int, turn: int, rows: Tensor) -> Tensor:
 def _padded(layer: Any, x: Tensor) -> Tensor:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        return functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+        ours = isinstance(layer, StructuredConvolution)
+        sides = layer.borders() if ours else layer._reversed_padding_repeated_twice
+        return functional.pad(x, sides, mode=mode)
     return functional.pad(x, [side for pad in reversed(layer.padding) for side in (pad, pad)])
 
 

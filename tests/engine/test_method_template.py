@@ -253,5 +253,5 @@ def test_that_a_method_that_speeds_nothing_up_says_so() -> None:
     fast = {name for name, gain in gains.items() if gain == "file and speed"}
     assert fast == {
         *("channel_pruning", "circulant", "cp", "depthwise_separable", "monarch", "multi_bias"),
-        *("negation", "separable", "svd", "tucker"),
+        *("negation", "separable", "shared_basis", "svd", "tucker"),
     }
