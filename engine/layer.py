@@ -54,7 +54,8 @@ class NetworkSummary(Struct, frozen=True, kw_only=True):
 
     `uncounted` lists the operations whose MACs are not in `macs`, in words; `graph_lock` is the
     reason why the network could not be captured as a graph (then only methods that replace one
-    layer apply), empty where it could. `notes` are sentences the reader wants to pass on.
+    layer apply), empty where it could; `forms` are then the formats that it can be exported in.
+    `notes` are sentences the reader wants to pass on.
     `nodes`, in an order in which they can be computed, and `edges` between their names are the
     graph as a person would draw it; empty where there is none.
     """
@@ -69,6 +70,7 @@ class NetworkSummary(Struct, frozen=True, kw_only=True):
     file_bytes: int
     uncounted: tuple[str, ...] = ()
     graph_lock: str = ""
+    forms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     nodes: tuple[GraphNode, ...] = ()
     edges: tuple[tuple[str, str], ...] = ()
@@ -81,13 +83,24 @@ class Histogram(Struct, frozen=True):
     counts: tuple[int, ...]
 
 
+class Equivariance(Struct, frozen=True):
+    """How far a layer is from following a transformation of its input: 0 is exactly, 1 not at all.
+
+    The error is relative and takes the best permutation of the output channels.
+    """
+
+    transformation: str
+    error: float
+
+
 class LayerDetails(Struct, frozen=True, kw_only=True):
     """What is computed only for the layer a person looks at.
 
     `spectrum` holds the singular values of the weight seen as a matrix (outputs by the rest),
     largest first, empty where it has none; where `spectrum_estimated`, all but the leading ones are
     drawn from an estimate of their density. `suggested_rank` is how many of them stand out from the
-    noise of the others, None where there are none. Statistics are of the layer's main weight.
+    noise of the others, None where there are none. `equivariance` is simulated on noise, empty for
+    layers that nothing is transformed for. Statistics are of the layer's main weight.
     """
 
     name: str
@@ -100,3 +113,4 @@ class LayerDetails(Struct, frozen=True, kw_only=True):
     spectrum: tuple[float, ...]
     spectrum_estimated: bool = False
     suggested_rank: int | None = None
+    equivariance: tuple[Equivariance, ...] = ()

@@ -11,6 +11,6 @@ The map, from a click to what is shown (intents go down to the document, signals
 - `graph_blocks`, `graph_layout`, `graph_columns`, `graph_steps`, `graph_drafter`: the picture of a
   network, laid out as plain numbers.
 - `engine_client`: the engine process; requests go in, events come out as signals.
-- `theme`, `style_sheet`, `icons`, `wording`, `inputs_text`, `settings`: the look, the words, what
-  is remembered.
+- `theme`, `style_sheet`, `icons`, `wording`, `inputs_text`, `equivariance_facts`, `settings`: the
+  look, the words, what is remembered.
 """

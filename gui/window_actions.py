@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 import featherweight
 from featherweight.engine.events import Source, TrustNeeded, is_library_name
@@ -184,7 +184,7 @@ class WindowActions(QObject):
 
     def explain(self, method: str = "") -> None:
         """Show the page of a method, else of that whose controls have the keyboard."""
-        editor = self._window.focusWidget()
+        editor: QWidget | None = self._window.focusWidget()
         while editor is not None and not isinstance(editor, SlotEditor):
             editor = editor.parentWidget()
         method = method or (editor.method if isinstance(editor, SlotEditor) else "")

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.inspecting.equivariance import equivariance
 from featherweight.engine.inspecting.signal_rank import signal_rank
 from featherweight.engine.inspecting.spectrum import EXACT_SIDE, singular_values
 from featherweight.engine.layer import Histogram, LayerDetails
@@ -49,6 +50,7 @@ def details(network: Network, name: str) -> LayerDetails:
         spectrum=spectrum,
         spectrum_estimated=matrix is not None and min(matrix.shape) > EXACT_SIDE,
         suggested_rank=None if matrix is None else signal_rank(spectrum, max(matrix.shape)),
+        equivariance=equivariance(layer) if sound else (),
     )
 
 

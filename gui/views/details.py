@@ -11,6 +11,8 @@ from featherweight.engine.ranks import output_keep, output_rank
 from featherweight.engine.recipe import Setting
 from featherweight.gui import theme, wording
 from featherweight.gui.document import Document
+from featherweight.gui.equivariance_facts import equivariance_facts
+from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.empty_state import EmptyState
 from featherweight.gui.widgets.facts import Facts
 from featherweight.gui.widgets.histogram_chart import HistogramChart
@@ -121,6 +123,14 @@ class DetailsView(QWidget):
         self.spectrum_section.body.addWidget(self.spectrum)
         self.spectrum_section.body.addWidget(self.rank_text)
         self.panel.add(self.spectrum_section)
+        self.equivariance = Section("Equivariance", BasisBadge("simulated"))
+        self.equivariance.setToolTip(
+            "How far the outputs are off when the input is moved, turned or negated, on noise and"
+            " with the best order of the channels"
+        )
+        self.equivariance_facts = Facts()
+        self.equivariance.body.addWidget(self.equivariance_facts)
+        self.panel.add(self.equivariance)
 
     def _build_locks(self) -> None:
         self.locks = Section("Locked for")
@@ -133,7 +143,10 @@ class DetailsView(QWidget):
         selection = self._document.selection
         self._stack.setCurrentWidget(self.panel if selection else self.empty)
         layer = self.layer
-        for section in (self.couplings, self.weights, self.spectrum_section, self.locks):
+        for section in (
+            *(self.couplings, self.weights, self.spectrum_section, self.equivariance),
+            self.locks,
+        ):
             section.setVisible(False)
         if layer is not None:
             self._show_layer(layer)
@@ -209,6 +222,9 @@ class DetailsView(QWidget):
         ).replace("-", wording.MINUS)
         self.statistics.setText(f"{numbers}, {wording.percent(details.zeros)} zeros")
         self.histogram.show_counts(details.histogram.edges, details.histogram.counts)
+        titles = {method.name: method.title for method in self._document.methods}
+        self.equivariance.setVisible(bool(details.equivariance))
+        self.equivariance_facts.show_facts(equivariance_facts(details.equivariance, titles))
         self.spectrum_section.setVisible(bool(details.spectrum))
         if details.spectrum:
             self.spectrum.show_spectrum(details.spectrum)

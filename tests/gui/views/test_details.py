@@ -5,8 +5,8 @@ import pytest
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import Described, LatencyMeasured
-from featherweight.engine.layer import Histogram, LayerDetails, NetworkSummary
+from featherweight.engine.events import Described, LatencyMeasured, Ready
+from featherweight.engine.layer import Equivariance, Histogram, LayerDetails, NetworkSummary
 from featherweight.engine.recipe import Setting
 from featherweight.gui.document import Document
 from featherweight.gui.views.details import DetailsView
@@ -66,6 +66,24 @@ def test_that_measured_latency_joins_the_facts(
     layers = {layer.name: 2.0 for layer in network.layers}
     opened.receive(LatencyMeasured(layers=layers, total=20.0, batch=1))
     assert view.facts.text("Latency") == "2.00 ms, measured, 10.0 % of the sum"
+
+
+def test_that_equivariance_names_the_method_that_suits_only_where_the_layer_is_near(
+    view: DetailsView, opened: Document
+) -> None:
+    pruning = next(method for method in opened.methods if method.slot == "structure")
+    negation = msgspec.structs.replace(pruning, name="negation", title="Opposite filters")
+    opened.receive(Ready(methods=(*opened.methods, negation)))
+    opened.select(("stem",))
+    for error, said in ((0.0, "exact"), (0.12, "off by 12.0 %"), (0.9, "off by 90.0 %")):
+        found = (Equivariance("translation", 0.0), Equivariance("negation", error))
+        described = msgspec.structs.replace(details("stem"), equivariance=found)
+        opened.receive(Described(details=described))
+        suits = "; Opposite filters suits it" if error < 0.5 else ""
+        assert view.equivariance_facts.text("Negation") == said + suits
+    assert view.equivariance_facts.text("Translation") == "exact"
+    opened.receive(Described(details=details("stem")))
+    assert not view.equivariance.isVisible()
 
 
 def test_that_details_of_the_shown_layer_fill_the_charts(
