@@ -132,6 +132,9 @@ def rows() -> Iterator[Row]:
         yield Row(f"OBS, {sparsity:.0%} zero (A-P2a)", chosen, drop, drop - 0.7)
     chosen = sparse(BOTH, "n_of_m", pattern="2:4", score="obs")
     yield Row("OBS, 2 of 4 stay (A-P9)", chosen, 0.5, 0.3)
+    for sparsity, drop, target in ((0.875, 0.5, 0.35), (0.9375, 1.4, 1.25)):
+        chosen = transformed(sparsity)
+        yield Row(f"DCT and OBD, 1/{1 / (1 - sparsity):.0f} (A-L3)", chosen, drop, target, 3.5)
     chosen = structure((FIRST,), "channel_pruning", ratio=0.6, score="obs")
     yield Row("180 of 300 units by OBS (A-P5b)", chosen, 0.6, 0.4, 1.8)
     chosen = structure((FIRST,), "channel_pruning", ratio=0.4, score="merge")
@@ -157,6 +160,12 @@ def structure(layers: tuple[str, ...], method: str, **options: Scalar) -> dict[s
 def sparse(layers: tuple[str, ...], method: str, **options: Scalar) -> dict[str, Choice]:
     """Return a sparsity for layers."""
     return dict.fromkeys(layers, Choice(sparsity=Setting(method, options)))
+
+
+def transformed(sparsity: float) -> dict[str, Choice]:
+    """Return Optimal Brain Damage on the cosines of the first layer's images."""
+    cosines = Setting("transform", {"keep": 1.0, "basis": "dct", "rows": 28})
+    return {FIRST: Choice(structure=cosines, sparsity=Setting("obd", {"sparsity": sparsity}))}
 
 
 def opened(data: Path, place: Path) -> Bench:
