@@ -49,7 +49,8 @@ class Collector:
                 if gradients:
                     self._loss(outputs, targets).backward()
                     network.module.zero_grad(set_to_none=True)
-                    squares.add(len(inputs[0]), self.job.check)
+                    samples = len(inputs[0])
+                    squares.add(samples, self.task.fixed_batch or samples, self.job.check)
         self.job.advance("Measuring the inputs of layers")
         second, first = sums.found(), squares.found()
         return {

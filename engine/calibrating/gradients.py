@@ -33,7 +33,8 @@ def gradient_lock(layer: nn.Module) -> str:
 class GradientSums:
     """Hooks on layers that sum squared gradients; close it to take them off.
 
-    Run a batch, call backward on the sum of its losses, then `add` with the batch's size.
+    Run a batch, call backward on the sum of its losses, then `add` with the batch's size, and how
+    many rows it was filled up to where the network takes no other number.
     """
 
     def __init__(self, network: Network, names: frozenset[str]) -> None:
@@ -51,12 +52,12 @@ class GradientSums:
         """Take the hooks off."""
         self._exits.close()
 
-    def add(self, samples: int, check: Check) -> None:
+    def add(self, samples: int, rows: int, check: Check) -> None:
         """Take what the last backward pass left into the sums."""
         self._count += samples
         for total in self._sums.values():
             check()
-            total.add(samples)
+            total.add(rows)
 
     def found(self) -> Mapping[str, Gradients]:
         """Return the means over all samples."""

@@ -120,3 +120,17 @@ def test_that_collecting_leaves_the_network_as_it_was() -> None:
     assert all(value.grad is None for value in network.module.parameters())
     assert not network.layer("conv")._forward_pre_hooks
     assert not network.layer("conv")._forward_hooks
+
+
+def test_that_rows_that_fill_up_a_fixed_batch_are_no_samples() -> None:
+    torch.manual_seed(1)
+    inputs = torch.randn(6, 4, 8, 8)
+    network = capture(Mixed(), (inputs[:4],))
+    any_batch = evidence_of(network, task_of(network, inputs, 5), "conv", "fc")
+    network.dynamic_batch = False
+    filled = evidence_of(network, task_of(network, inputs, 5), "conv", "fc")
+    for name in ("conv", "fc"):
+        expected, found = any_batch[name].gradients, filled[name].gradients
+        assert expected is not None
+        assert found is not None
+        torch.testing.assert_close(found.squares, expected.squares, rtol=1e-4, atol=1e-9)
