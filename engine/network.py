@@ -120,7 +120,8 @@ class Network:
     def replace(self, name: str, layer: nn.Module) -> None:
         """Put a layer in the place of another; an `nn.Sequential` is spliced in as its parts.
 
-        The parts of a Sequential at `fc` become the layers `fc.0`, `fc.1` …
+        The parts of a Sequential at `fc` become the layers `fc.0`, `fc.1` … What the layer was
+        called with beside its input, as a recurrent one is with states, goes to the last of them.
         """
         source = next(source for source, parts in self.parts.items() if name in parts)
         names = [name]
@@ -163,7 +164,8 @@ class Network:
             if node.op != "call_module" or node.target != name:
                 continue
             node.target = names[0]
-            last = node
+            last, others, named = node, node.args[1:], node.kwargs
+            node.args, node.kwargs = node.args[:1], {}
             for following in names[1:]:
                 with graph.inserting_after(last):
                     made = graph.call_module(following)
@@ -171,6 +173,7 @@ class Network:
                 last.replace_all_uses_with(made)
                 made.args = (last,)
                 last = made
+            last.args, last.kwargs = (*last.args, *others), named
         if isinstance(self.module, fx.GraphModule):
             self.module.recompile()
 

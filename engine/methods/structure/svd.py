@@ -1,4 +1,4 @@
-"""Two thin layers in the place of one linear layer or 1×1 convolution."""
+"""Two thin layers in the place of one, or a thin one in front of a recurrent layer."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,6 +11,12 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.methods.recurrent_factors import (
+    Recurrent,
+    assign_recurrent,
+    input_matrix,
+    narrowed,
+)
 from featherweight.engine.options import number
 from featherweight.engine.ranks import rounded_rank, svd_rank
 
@@ -22,14 +28,17 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
     hold at most `keep` of the m·n weights, rounded down to `multiple`. By `metric` it is, of all
     layers of that rank, the one with the nearest weights, or with the nearest outputs on the data
     (Wang et al. 2024, SVD-LLM, arXiv 2403.07378), whose bias takes up the mean of what is lost.
+    Of a recurrent layer the weights on its inputs are split, those of all gates and both directions
+    as one matrix: a linear layer to r channels runs on the whole sequence, the recurrent layer on
+    what it gives. `keep` is then of these weights, and they are the nearest by weights.
     """
 
     name: ClassVar[str] = "svd"
     title: ClassVar[str] = "Low rank (SVD)"
     label: ClassVar[str] = "SVD {}"
     advice: ClassVar[str] = (
-        "Splits the layer into two thin ones. Strong on wide linear layers whose spectrum falls "
-        "steeply; elsewhere it needs recovery."
+        "Splits the layer into two thin ones; of a recurrent layer only the weights on its inputs. "
+        "Strong on wide linear layers whose spectrum falls steeply; elsewhere it needs recovery."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "keep"
@@ -53,9 +62,9 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
                 return "SVD takes convolutions of kernel 1 only; Tucker takes larger kernels."
             if layer.groups > 1:
                 return "SVD takes no convolutions in groups."
-        elif not isinstance(layer, nn.Linear):
-            return "SVD takes linear layers and 1×1 convolutions."
-        outputs, inputs = layer.weight.shape[:2]
+        elif not isinstance(layer, nn.Linear | Recurrent):
+            return "SVD takes linear and recurrent layers and 1×1 convolutions."
+        outputs, inputs = _matrix(layer).shape
         if outputs * inputs <= outputs + inputs:
             return f"The layer is too small: {outputs}×{inputs} weights are fewer than two factors."
         return ""
@@ -66,10 +75,11 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
 
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return both factors on the meta device."""
-        weight = layer.get_parameter("weight")
-        outputs, inputs = weight.shape[:2]
-        rank, bias = svd_rank(self.keep, outputs, inputs), layer.bias is not None
-        rank = rounded_rank(rank, self.multiple)
+        outputs, inputs = _matrix(layer).shape
+        rank = rounded_rank(svd_rank(self.keep, outputs, inputs), self.multiple)
+        if isinstance(layer, Recurrent):
+            return narrowed(layer, rank)
+        weight, bias = layer.get_parameter("weight"), layer.bias is not None
         with torch.device("meta"):
             if isinstance(layer, nn.Linear):
                 first = nn.Linear(inputs, rank, bias=False)
@@ -85,8 +95,7 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
         self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked
     ) -> nn.Sequential:
         """Return both factors with the best weights of their rank, by the metric if measured."""
-        chain = self.skeleton(layer)
-        matrix = layer.get_parameter("weight").detach().flatten(1)
+        chain, matrix = self.skeleton(layer), _matrix(layer)
         rank = chain[0].get_parameter("weight").shape[0]
         bias = layer.bias if isinstance(layer.bias, Tensor) else None
         moments = evidence.get("weight", NOTHING).moments if self.metric == "outputs" else None
@@ -98,8 +107,18 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
                 lost = matrix.double() - left @ right
                 bias = bias + moments.shift(lost.float().reshape(_shape(layer))).to(bias.dtype)
         assign(chain[0], right)
-        assign(chain[1], left, bias)
+        last = chain[1]
+        if isinstance(layer, Recurrent) and isinstance(last, Recurrent):
+            assign_recurrent(last, left, layer)
+        else:
+            assign(last, left, bias)
         return chain.train(layer.training)
+
+
+def _matrix(layer: nn.Module) -> Tensor:
+    if isinstance(layer, Recurrent):
+        return input_matrix(layer)
+    return layer.get_parameter("weight").detach().flatten(1)
 
 
 def _spread(moments: InputMoments, centred: bool) -> list[Tensor]:
