@@ -39,6 +39,8 @@ class TransformedConvolution(StructuredConvolution):
         size, ways = self._ways()
         self.count, self.ways = count, ways.shape[0]
         self.places: list[int] = ways.reshape(-1).tolist()
+        if self.ordered and count * self.ways < out_channels:
+            raise ValueError(f"{count} prototypes are too few for {out_channels} filters")
         self.bits = max((count * self.ways - 1).bit_length(), 1)
         self.units = out_channels * channels if self.sliced else out_channels
         self.prototypes = nn.Parameter(torch.zeros(count, 1 if self.sliced else channels, size))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featherweight.engine.jobs import Check, unchecked
 
@@ -111,11 +111,9 @@ def _turned_back(units: Tensor, ways: Tensor, inverses: Tensor) -> Tensor:
 def _gains(units: Tensor, moved: Tensor, scaled: bool) -> Tensor:
     """Return how much of a unit's squared sum each moved prototype takes away, U×P·E float32."""
     rows = moved.flatten(1).float()
-    sizes = rows.square().sum(1)
-    products = units.flatten(1).float() @ rows.T
     if scaled:
-        return products.square_() / sizes.clamp_min(torch.finfo(torch.float32).tiny)
-    return products.mul_(2) - sizes
+        return (units.flatten(1).float() @ nn.functional.normalize(rows).T).square_()
+    return (units.flatten(1).float() @ rows.T).mul_(2).sub_(rows.square().sum(1))
 
 
 def _assigned(

@@ -139,7 +139,8 @@ class _Chains:
     def _cheapest(self, sums: Tensor, counts: Tensor, low: Tensor, high: Tensor) -> tuple[int, int]:
         """Return the free filter, and where, that adds least to the squares around the means."""
         reach = torch.maximum(high, self.offsets) - torch.minimum(low, self.offsets)
-        fits = (reach <= torch.tensor(self.margins)).all(1).nonzero()[:, 0]
+        lies = (reach <= torch.tensor(self.margins)).all(1) & (counts[self.windows].sum(1) > 0)
+        fits = lies.nonzero()[:, 0]
         here, there = counts[self.windows[fits]], sums[:, self.windows[fits]].transpose(0, 1)
         cost = self.squares @ (here / (here + 1)).T
         cost -= 2 * self.units.flatten(1) @ (there / (here + 1)[:, None]).flatten(1).T
