@@ -11,9 +11,12 @@ a contract in pyproject.toml checks):
 - `structured_layers`: layers of ours whose weight is a matrix made of few numbers;
   `structured_convolutions`: the base of those whose kernel is, `transformed_layers`: those of moved
   prototypes; `copying_layers`: channels copied; `matrix_convolutions`: matrices on
-  every tap; `coefficient_layers`: a weight in a basis of its inputs; `structured_kinds`: all.
+  every tap; `coefficient_layers`: a weight in a basis of its inputs; `compact_layers`: parts of
+  fire modules and groups; `fastfood_layers`: Hadamard matrices; `structured_kinds`: all.
 - `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
   trained, stored, and read with plain torch.
+- `opaque_network`: one that ONNX Runtime runs, under the bounds of `bounded_runtime`, on what its
+  layers hold (`held_weights` where torch has none); `onnx_graphs`: what is inside an ONNX graph.
 - `graph_form`, `graph_values`, `operators`, `archive_layout`: a graph and its weights as bytes.
 - `task`, `datasets`: data, metric and loss. `evidence`: what data says of a layer's weights.
 - `reading`, `inspecting`, `methods`, `writing`: one file per format, per thing, per method.

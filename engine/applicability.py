@@ -21,6 +21,12 @@ from featherweight.engine.methods.registry import method_of, methods
 from featherweight.engine.methods.structure.best_structure import BestStructure
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
+from featherweight.engine.opaque_network import (
+    EVIDENCE_LOCK,
+    STRUCTURE_LOCK,
+    TRAINING_LOCK,
+    OpaqueNetwork,
+)
 from featherweight.engine.options import SLOTS, Slot
 from featherweight.engine.reading.script_network import ScriptNetwork
 from featherweight.engine.recipe import Choice, Recipe
@@ -28,6 +34,9 @@ from featherweight.engine.recipe import Choice, Recipe
 FLOAT_BITS = 32
 SCRIPT_LOCK = (
     "The network's script computes with its weights, so no other layer can take its place."
+)
+CODE_LOCK = (
+    "The network was not captured, and its code may ask a recurrent layer for what factors lack."
 )
 UNMEASURED = "The network's script computes with its weights, so its inputs cannot be measured."
 
@@ -44,12 +53,12 @@ class Chosen:
 
 def locks(network: Network, coupling: Coupling) -> dict[str, dict[str, str]]:
     """Return for every layer the methods that cannot take it, each with its reason."""
-    tied, lent = _tied(network), isinstance(network.module, ScriptNetwork)
+    tied = _tied(network)
     return {
         name: {
             method: reason
             for method, kind in methods().items()
-            if (reason := _lock(kind, name, layer, coupling, tied, lent))
+            if (reason := _lock(kind, name, layer, coupling, tied, network))
         }
         for name, layer in network.layers()
     }
@@ -70,14 +79,15 @@ def chosen_methods(
             near = sorted(difflib.get_close_matches(name, layers), key=list(layers).index)
             hint = f"Did you mean {' or '.join(near)}?" if near else "`inspect` lists its layers."
             raise UserError(f"The recipe names layer {name}, which the network lacks.", hint)
-    tied, lent = _tied(network), isinstance(network.module, ScriptNetwork)
+    tied = _tied(network)
     found = {}
     for name, layer in layers.items():
         if name in recipe.layers:
             made = _made(name, recipe.layers[name])
             for method in made.values():
-                reason = _lock(type(method), name, layer, coupling, tied, lent)
-                if reason:
+                reason = _lock(type(method), name, layer, coupling, tied, network)
+                # Its options may ask for more than the method does by itself.
+                if reason := reason or (_lent(network)[1] if method.needs() else ""):
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
             found[name] = _chosen(made, layer, check)
@@ -135,22 +145,47 @@ def _chosen(made: dict[Slot, Method], layer: nn.Module, check: Check) -> Chosen:
     return Chosen(structure, sparsity, precision, coding)
 
 
+def check_trainable(network: Network, recipe: Recipe) -> None:
+    """Raise UserError where a recipe trains a network that gives no gradients."""
+    wanted = recipe.recovery is not None and recipe.recovery.epochs > 0
+    if wanted and isinstance(network.module, OpaqueNetwork):
+        raise UserError(
+            f"The network cannot be trained: {TRAINING_LOCK}.",
+            "Take the recovery out of the recipe.",
+        )
+
+
+def _lent(network: Network) -> tuple[str, str]:
+    """Return why no other layer takes a layer's place, and why no data says anything of it.
+
+    Both are empty where the network calls its layers itself.
+    """
+    if isinstance(network.module, ScriptNetwork):
+        return SCRIPT_LOCK, UNMEASURED
+    if isinstance(network.module, OpaqueNetwork):
+        return STRUCTURE_LOCK, EVIDENCE_LOCK
+    return "", ""
+
+
 def _lock(
     kind: type[Method],
     name: str,
     layer: nn.Module,
     coupling: Coupling,
     tied: dict[str, str],
-    lent: bool,
+    network: Network,
 ) -> str:
+    structure_lock, evidence_lock = _lent(network)
     if reason := kind.lock(layer):
         return reason
     if issubclass(kind, ChannelPruning):
         return coupling.locks.get(name, "")
-    if lent and issubclass(kind, FactorMethod):
-        return SCRIPT_LOCK
-    if lent and kind().needs():
-        return UNMEASURED
+    if structure_lock and issubclass(kind, FactorMethod):
+        return structure_lock
+    if network.graph_lock and issubclass(kind, FactorMethod) and isinstance(layer, nn.RNNBase):
+        return CODE_LOCK
+    if evidence_lock and kind().needs():
+        return evidence_lock
     if name in tied:
         return f"Its weight is shared with {tied[name]}; changed alone it would be stored twice."
     return ""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from featherweight.engine.held_weights import HeldWeights
 from featherweight.engine.structured_layers import StructuredLayer
 
 
@@ -78,6 +79,10 @@ def _embedding(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
     return functional.embedding(x, weights["weight"], layer.padding_idx)
 
 
+def _held(layer: Any, _: dict[str, Tensor], *inputs: Any) -> Any:
+    return layer(*inputs)
+
+
 def _structured(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
     result: Tensor = layer.computed(weights, x)
     return result
@@ -117,4 +122,5 @@ _RUNS: dict[type[nn.Module], Callable[..., Any]] = {
     nn.Embedding: _embedding,
     nn.RNNBase: _recurrent,
     StructuredLayer: _structured,
+    HeldWeights: _held,
 }

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from featherweight.engine.applicability import Chosen, chosen_methods, locks
+from featherweight.engine.applicability import (
+    Chosen,
+    check_trainable,
+    chosen_methods,
+    locks,
+)
 from featherweight.engine.archive_export import export_archive
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.compression import codings, constrain, passes, restructured
@@ -43,6 +48,7 @@ from featherweight.engine.writing.exported_program import write_exported_program
 from featherweight.engine.writing.files import check_target, make_folder
 from featherweight.engine.writing.onnx import write_onnx
 from featherweight.engine.writing.onnx_half import write_half_onnx
+from featherweight.engine.writing.onnx_opaque import write_opaque_onnx
 from featherweight.engine.writing.safetensors import write_safetensors
 from featherweight.engine.writing.state_dict import write_state_dict
 
@@ -114,6 +120,7 @@ class Session:
         The same recipe on the same network and task in the same folder goes on from its last
         checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
         """
+        check_trainable(self._opened.network, recipe)
         opened, chosen = self._opened, self._opened.chosen(recipe, job.check)
         task, place, identity = opened.any_task(), Path(folder), opened.identity(recipe)
         predicted = opened.predictor.predict(recipe, chosen).after
@@ -161,11 +168,14 @@ class Session:
         opened, target = self._opened, Path(path)
         check_target(target, (archive, *opened.read_from))
         network = read_result(Path(archive), opened.network) if archive else opened.stored
-        if network.graph_lock and form not in ("archive", "safetensors"):
+        if network.graph_lock and form not in opened.summary.forms:
+            other = "ONNX, " if "onnx" in opened.summary.forms else ""
             raise UserError(
                 f"{target} cannot hold the network: {network.graph_lock}.",
-                "Export the archive, or its weights as safetensors.",
+                f"Export {other}the archive, or its weights as safetensors.",
             )
+        if form == "onnx" and network.graph_lock:
+            return write_opaque_onnx(network, target, opened.task, opened.network, job)
         if form == "onnx":
             return write_onnx(network, target, opened.task, opened.network, job)
         if form == "onnx16":

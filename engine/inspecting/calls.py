@@ -16,6 +16,7 @@ from featherweight.engine.inspecting.operations import (
     layer_macs,
 )
 from featherweight.engine.network import Inputs, Network, plain_attention
+from featherweight.engine.opaque_network import OpaqueNetwork
 from featherweight.engine.weight_forms import CompactLayer
 
 FUNCTIONS = "(functions)"
@@ -29,7 +30,7 @@ class Calls:
 
     Shapes are of the first call, whole tensors; `macs` and `elements` (of results) are summed over
     all calls and all samples. `products` counts the products of functions by kind, `uncounted` the
-    calls of operations that nobody could count.
+    calls of operations that nobody could count. A layer is `hidden` where its calls cannot be seen.
     """
 
     count: int = 0
@@ -39,6 +40,7 @@ class Calls:
     elements: int = 0
     products: dict[str, int] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,10 @@ class _Watcher:
             self.calls[name].products[kind] = count
         for (name, operation), count in self.counter.uncounted.items():
             self.calls.setdefault(name, Calls()).uncounted[operation] = count
+        if isinstance(self.module, OpaqueNetwork):
+            names = [name for name, _ in self.module.named_modules() if name in self.layers]
+            self.calls = {name: Calls(hidden=True) for name in names}
+            self.calls[FUNCTIONS] = Calls(uncounted={self.module.uncounted: 1})
         return Run(self.calls, tuple(tuple(tensor.shape) for tensor in _tensors(result)))
 
     def _entering(self, name: str) -> Callable[..., None]:

@@ -17,7 +17,9 @@ from featherweight.engine.inspecting.parameters import (
 )
 from featherweight.engine.layer import Layer, NetworkSummary
 from featherweight.engine.network import Network
+from featherweight.engine.opaque_network import OpaqueNetwork
 
+WITHOUT_GRAPH: tuple[str, ...] = ("safetensors", "archive")
 FUNCTIONS_KIND = "Functions"
 FUNCTIONS_LOCK = "It is computed by plain functions, not by a layer that could be replaced."
 
@@ -41,6 +43,7 @@ def survey(network: Network) -> NetworkSummary:
         file_bytes=_file_bytes(network),
         uncounted=tuple(_uncounted(run.calls)),
         graph_lock=network.graph_lock,
+        forms=_forms(network),
         notes=network.notes,
     )
 
@@ -52,6 +55,13 @@ def layers_of(network: Network) -> tuple[Layer, ...]:
     the meta device, as the skeletons of methods are.
     """
     return tuple(_layers(network, run_of(network)))
+
+
+def _forms(network: Network) -> tuple[str, ...]:
+    if not network.graph_lock:
+        return ()
+    opaque = isinstance(network.module, OpaqueNetwork)
+    return ("onnx", *WITHOUT_GRAPH) if opaque else WITHOUT_GRAPH
 
 
 def _macs(network: Network, run: Run) -> int:
@@ -103,7 +113,8 @@ def _functions(name: str, weights: dict[str, tuple[int, ...]], calls: Calls, bat
 
 
 def _counted(calls: Calls, batch: int) -> int | None:
-    return None if calls.uncounted and not calls.macs else _each(calls.macs, batch)
+    unknown = calls.hidden or (calls.uncounted and not calls.macs)
+    return None if unknown else _each(calls.macs, batch)
 
 
 def _batch(network: Network) -> int:

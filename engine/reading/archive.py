@@ -159,7 +159,8 @@ def _built(source: Source, header: Header) -> nn.Module:
     shapes = tuple(given.shape for given in header.inputs)
     kinds = tuple(given.dtype for given in header.inputs)
     file = {"path": source.factory, "trust": source.trust, "input_names": names}
-    asked = msgspec.convert({**file, "input_shapes": shapes, "input_dtypes": kinds}, Source)
+    given = {"input_shapes": shapes, "input_dtypes": kinds, "input_values": source.input_values}
+    asked = msgspec.convert({**file, **given}, Source)
     original = read_network(asked)
     if isinstance(original.module, fx.GraphModule):
         raise UserError(

@@ -5,6 +5,7 @@ Names are written like `mask`, a keyword or a key, or with what they lie in: `ba
 
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter, Signature, signature
+from keyword import iskeyword
 from typing import Any, get_origin
 
 from torch import Tensor, nn
@@ -41,6 +42,13 @@ def flattened(module: nn.Module, names: Sequence[str], count: int, path: str) ->
         )
     module.__class__ = _flat(type(module), paths, known)
     return module
+
+
+def usable_names(told: Sequence[str]) -> list[str]:
+    """Return the names that a file gives its inputs, others where Python cannot hold them."""
+    plain = all(name.isidentifier() and not iskeyword(name) for name in told)
+    usable = plain and len({*told}) == len(told)
+    return list(told) if usable else [f"input_{at}" for at in range(len(told))]
 
 
 def _takes(known: Signature, count: int) -> bool:

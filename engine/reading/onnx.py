@@ -5,16 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
-from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network
+from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network, Origin
 from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
-from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, ordered, random_inputs
+from featherweight.engine.reading.examples import (
+    SMALLEST_VOCABULARY,
+    check_runs,
+    ordered,
+    random_inputs,
+)
 from featherweight.engine.reading.onnx_import.arithmetic import DTYPES
-from featherweight.engine.reading.onnx_import.building import Builder
+from featherweight.engine.reading.onnx_import.building import Builder, UntranslatableError
 from featherweight.engine.reading.onnx_import.model import GraphInput, OnnxFile, load
 from featherweight.engine.reading.onnx_import.module import OnnxNetwork
+from featherweight.engine.reading.onnx_import.opaque import opaque_network
 from featherweight.engine.reading.opening import opened
 
 SUFFIXES = (".onnx",)
@@ -22,6 +29,7 @@ SUFFIXES = (".onnx",)
 VERSION_FIELD, LARGEST_VERSION = 0x08, 0x20
 NEXT_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
 SAME = 1e-4
+STILL = "where its weights can be stored in fewer bits, and no layer replaced or trained"
 
 
 def matches(path: Path) -> bool:
@@ -35,18 +43,51 @@ def matches(path: Path) -> bool:
 def read(source: Source) -> Network:
     """Open an ONNX file as nn layers; a batch fixed at 1 is set free where that is sound.
 
-    Raises UserError naming the operator and the node where one cannot be read, and where a size
-    of the input is free and `source.input_shapes` does not give it.
+    What is no graph of layers is run by ONNX Runtime, with the reason.
+    Raises UserError naming the operator and the node where that cannot run it either, and where a
+    size of the input is free and `source.input_shapes` does not give it.
     """
     file = load(Path(source.path))
     _fix_inputs(file, source)
     source = ordered(source, [given.name for given in file.inputs])
     example = _example(file, source)
-    module, notes = _built(file, example)
-    notes += _unused_types(file, source)
-    network = opened(module, source, "ONNX", example, notes, _free_places(file))
-    beside = tuple(sorted(map(str, file.beside)))
-    return replace(network, origin=replace(network.origin, beside=beside))
+    types = _unused_types(file, source)
+    try:
+        module, notes = _built(file, example)
+    except UntranslatableError as error:
+        return _in_runtime(file, source, example, error, types)
+    network = opened(module, source, "ONNX", example, notes + types, _free_places(file))
+    return replace(network, origin=_origin(file))
+
+
+def _in_runtime(
+    file: OnnxFile,
+    source: Source,
+    example: Inputs,
+    reason: UntranslatableError,
+    notes: tuple[str, ...],
+) -> Network:
+    """Open a file as ONNX Runtime runs it. Raises `reason` where that does not take it."""
+    module, again = opaque_network(file, source.input_values, reason)
+    check_runs(module, example, source.path)
+    free = all(isinstance(size, str) for given in file.inputs for size in given.sizes[:1])
+    single = all(tensor.ndim > 0 and tensor.shape[0] == 1 for tensor in example)
+    batch = free and single and _takes_any_batch(module, example, largest_bytes(file.path))
+    kinds = _kinds_note(again)
+    lock = f"its {reason.lock}, so it runs in ONNX Runtime, {STILL}"
+    network = Network(module, example, _origin(again), lock, dynamic_batch=batch)
+    return replace(network, notes=(*kinds, *notes))
+
+
+def _origin(file: OnnxFile) -> Origin:
+    return Origin(str(file.path), "ONNX", tuple(sorted(map(str, file.beside))))
+
+
+def _kinds_note(file: OnnxFile) -> tuple[str, ...]:
+    if not file.kinds:
+        return ()
+    kinds = " and ".join(sorted(file.kinds))
+    return (f"The file holds {kinds}; the weights were opened as float32.",)
 
 
 def _free_places(file: OnnxFile) -> tuple[tuple[int, int], ...]:
@@ -103,9 +144,7 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
         else:
             module.batch = 1
             notes.append("The file fixes the batch at 1.")
-    if file.kinds:
-        kinds = " and ".join(sorted(file.kinds))
-        notes.append(f"The file holds {kinds}; the weights were opened as float32.")
+    notes += _kinds_note(file)
     count = builder.quantized + file.unpacked
     if count:
         notes.append(f"Quantized weights of the file, opened as float32: {count}.")
@@ -119,7 +158,7 @@ def _built(file: OnnxFile, example: Inputs) -> tuple[OnnxNetwork, tuple[str, ...
     return module, tuple(notes)
 
 
-def _takes_any_batch(module: OnnxNetwork, example: Inputs, largest: int) -> bool:
+def _takes_any_batch(module: nn.Module, example: Inputs, largest: int) -> bool:
     """Say whether two samples at once give what they give one by one."""
     other = tuple(_changed(tensor) for tensor in example)
     pair = tuple(torch.cat(parts) for parts in zip(example, other, strict=True))
@@ -130,7 +169,9 @@ def _takes_any_batch(module: OnnxNetwork, example: Inputs, largest: int) -> bool
         return False
     return all(
         both.shape == torch.Size([2, *first.shape[1:]])
-        and torch.allclose(both, torch.cat([first, second]), rtol=SAME, atol=SAME)
+        and torch.allclose(
+            both.double(), torch.cat([first, second]).double(), rtol=SAME, atol=SAME, equal_nan=True
+        )
         for both, first, second in zip(together, one, two, strict=True)
     )
 

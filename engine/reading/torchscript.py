@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from featherweight.engine.events import Source
 from featherweight.engine.length_trials import tensors_of
 from featherweight.engine.network import CAPTURE_ERRORS, Inputs, Network, capture
 from featherweight.engine.reading.bounds import BoundedMemory, check_shapes, largest_bytes
+from featherweight.engine.reading.calling import usable_names
 from featherweight.engine.reading.composing import compose
 from featherweight.engine.reading.examples import SMALLEST_VOCABULARY, ordered, random_inputs
 from featherweight.engine.reading.opening import in_float32, opened, same_outputs
@@ -202,5 +202,4 @@ def _with_batch(network: Network, script: Any, path: Path) -> Network:
 def _names(script: Any, count: int) -> list[str]:
     """Return the names of the first inputs of a script, as Python can hold them."""
     told = [value.debugName().partition(".")[0] for value in script.graph.inputs()][1 : count + 1]
-    plain = all(name.isidentifier() and not iskeyword(name) for name in told)
-    return told if plain and len({*told}) == count else [f"input_{at}" for at in range(count)]
+    return usable_names(told)

@@ -24,6 +24,7 @@ from featherweight.engine.writing.batch_norm_folding import folded
 from featherweight.engine.writing.files import write_file
 from featherweight.engine.writing.onnx_activations import integer_nodes, quantize_activations
 from featherweight.engine.writing.onnx_checks import (
+    TOLERANCE,
     Runtime,
     compared,
     race,
@@ -34,7 +35,6 @@ from featherweight.engine.writing.onnx_export import Exported, export
 from featherweight.engine.writing.onnx_products import multiplied, put_products
 from featherweight.engine.writing.onnx_weights import multiply_out, needed_opset, put_weights
 
-TOLERANCE = 1e-3
 LEAST_AGREEMENT, LARGEST_ERROR = 98.0, 0.05
 LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_ELEMENTS = 32, 512, 2**24
 CALIBRATION_BATCH, BATCH_ELEMENTS = 64, 2**20

@@ -11,9 +11,9 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, numpy_helper
-from onnxruntime.capi import onnxruntime_pybind11_state
 from torch import Tensor, nn
 
+from featherweight.engine.bounded_runtime import RUNTIME_ERRORS, session_options
 from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure
 from featherweight.engine.inspecting.calls import functions_of
@@ -26,13 +26,7 @@ SECONDS = 2.0
 MOST_SAMPLES, LEAST_SAMPLES = 2000, 64
 ELEMENTS = 2**26
 GRAPH = "(graph)"
-RUNTIME_ERRORS = (
-    onnxruntime_pybind11_state.Fail,
-    onnxruntime_pybind11_state.InvalidArgument,
-    onnxruntime_pybind11_state.InvalidGraph,
-    onnxruntime_pybind11_state.NotImplemented,
-    onnxruntime_pybind11_state.RuntimeException,
-)
+TOLERANCE = 1e-3
 
 
 class Runtime:
@@ -42,14 +36,9 @@ class Runtime:
         """Load a model; `names` are those of the network's inputs, some of which it may lack."""
         self.size = len(content)
         self._names = names
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that spin would take the processor from the other session in a race.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4
         with _explained():
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
+                content, session_options(), providers=["CPUExecutionProvider"]
             )
         self._taken = [value.name for value in self._session.get_inputs()]
 

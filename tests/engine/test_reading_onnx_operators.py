@@ -293,8 +293,13 @@ def test_that_an_unknown_operator_is_named_with_its_node_and_file(
     case: Use, tmp_path: Path
 ) -> None:
     path = file_of([case], tmp_path)
-    with pytest.raises(UserError, match=rf"operators\.onnx: operator {case.op} at node 'y0_0'"):
-        opened(path, case.shape)
+    assert f"its operator {case.op} at node 'y0_0' is none" in opened(path, case.shape).graph_lock
+
+
+def test_that_an_operator_that_nothing_runs_is_refused_by_name(tmp_path: Path) -> None:
+    path = file_of([use("Unheard", shape=(2, 3))], tmp_path)
+    with pytest.raises(UserError, match=r"operators\.onnx: operator Unheard at node 'y0_0'"):
+        opened(path, (2, 3))
 
 
 def test_that_a_quantized_file_opens_as_float_to_the_same_rounding(tmp_path: Path) -> None:

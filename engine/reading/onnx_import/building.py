@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from onnx import GraphProto, NodeProto
-from torch import Tensor, nn
+from torch import Tensor
 
 from featherweight.engine.errors import UserError, running_reason
 from featherweight.engine.lifting import container, place
@@ -29,6 +29,7 @@ from featherweight.engine.reading.onnx_import.model import OnnxFile
 from featherweight.engine.reading.onnx_import.module import OnnxNetwork, Step, network_of
 from featherweight.engine.reading.onnx_import.naming import (
     MADE_UP,
+    free_name,
     layer_names,
     plain_name,
     scope_of,
@@ -80,6 +81,14 @@ SMALL_HOST = 1 << 8
 KEEPING = ("Identity", "Transpose", "Cast", "DequantizeLinear", "Reshape", "Unsqueeze", "Squeeze")
 
 
+class UntranslatableError(UserError):
+    """A file has something that is no layer and no function here; `lock` says what, and where."""
+
+    def __init__(self, path: object, lock: str) -> None:
+        super().__init__(f"{path}: {lock}.", "Export the network again without it.")
+        self.lock = lock
+
+
 class Builder:
     """Builds the module of an ONNX file. `batch` is 1 where the file's fixed batch is set free."""
 
@@ -110,7 +119,8 @@ class Builder:
     def build(self) -> OnnxNetwork:
         """Return the module, in eval mode.
 
-        Raises UserError naming the operator, the node and the file where one is not read.
+        Raises UntranslatableError naming the operator, the node and the file where one is not read,
+        and UserError where the file makes no sense.
         """
         with torch.no_grad():
             for node in self.nodes:
@@ -136,10 +146,8 @@ class Builder:
             else:
                 self._take_operator(node)
         except UnsupportedError as error:
-            raise UserError(
-                f"{self.file.path}: {self._described(node)} cannot be read: its {error}.",
-                "Export the network again without it.",
-            ) from error
+            lock = f"{self._described(node)} cannot be read: its {error}"
+            raise UntranslatableError(self.file.path, lock) from error
         except CAPTURE_ERRORS as error:
             reason = ODD if isinstance(error, OURS) else running_reason(error)
             raise UserError(
@@ -192,9 +200,8 @@ class Builder:
     def _take_operator(self, node: NodeProto) -> None:
         known = node.op_type in operators or node.op_type in builders
         if node.domain not in ("", "ai.onnx") or not known:
-            raise UserError(
-                f"{self.file.path}: {self._described(node)} is none that can be read.",
-                "Export the network again without it.",
+            raise UntranslatableError(
+                self.file.path, f"{self._described(node)} is none that can be read"
             )
         while node.output and not node.output[-1]:
             node.output.pop()
@@ -270,7 +277,7 @@ class Builder:
         if same not in self.layers:
             sources = [self.origins.get(name, name) for name in tensors]
             wanted = layer_names(node, sources)
-            self.layers[same] = next(filter(self._is_free, wanted), "") or self._free(wanted[0])
+            self.layers[same] = free_name(self.module, wanted)
             place(self.module, self.layers[same], built.module)
         inputs = tuple("" if name in tensors else name for name in names)
         self._add(Step(built.apply, inputs, tuple(outputs), self.layers[same]))
@@ -322,33 +329,13 @@ class Builder:
             return
         source = self.origins.get(name, name)
         wanted = "constant" if MADE_UP.fullmatch(source) else plain_name(source)
-        self.module.held[name] = self._free(wanted)
+        self.module.held[name] = free_name(self.module, [wanted])
         parent, _, leaf = self.module.held[name].rpartition(".")
         owner = container(self.module, parent)
         if array.dtype == np.float32 and name in self.file.constants:
             owner.register_parameter(leaf, self.parameters.get(name))
         else:
             owner.register_buffer(leaf, torch.tensor(array))
-
-    def _free(self, name: str) -> str:
-        """Return a name that no layer or tensor of the module has and that is inside none."""
-        parts, free, count = name.split("."), name, 1
-        for depth in range(1, len(parts)):
-            if type(self._found(".".join(parts[:depth]))) not in (nn.Module, type(None)):
-                name = free = "_".join(parts)
-        while self._found(free) is not None:
-            count += 1
-            free = f"{name}_{count}"
-        return free
-
-    def _is_free(self, name: str) -> bool:
-        return self._free(name) == name
-
-    def _found(self, name: str) -> Any:
-        found: Any = self.module
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        return found
 
     def _example(self, name: str) -> Value:
         if name in self.values or not name:

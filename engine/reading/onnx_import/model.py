@@ -1,7 +1,8 @@
 """An ONNX file as plain parts: nodes, constants as arrays, inputs."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class OnnxFile:
     def array(self, tensor: TensorProto) -> Host:
         """Return a tensor of the file: floats as float32, packed integers as bytes."""
         if tensor.data_location == TensorProto.EXTERNAL:
-            tensor = self._with_data(tensor)
+            tensor = self.with_data(tensor)
         array: Host = numpy_helper.to_array(tensor)
         name = array.dtype.name
         if name in PACKED:
@@ -86,7 +87,8 @@ class OnnxFile:
             return self.array(value)
         return value if isinstance(value, int | float | str | GraphProto) else list(value)
 
-    def _with_data(self, tensor: TensorProto) -> TensorProto:
+    def with_data(self, tensor: TensorProto) -> TensorProto:
+        """Return a tensor that is kept in a file beside, with its data. Raises UserError."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         file = self._inside(entries.get("location", ""))
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
@@ -121,17 +123,33 @@ class OnnxFile:
 def load(path: Path) -> OnnxFile:
     """Read an ONNX file. Raises UserError where it is damaged, too large, too old or too new."""
     file = OnnxFile(path)
+    with _explained(path):
+        _fill(file, load_model(path))
+    return file
+
+
+def load_model(path: Path) -> ModelProto:
+    """Read the model of an ONNX file, its functions put where they are called.
+
+    What it keeps in other files is not read. Raises UserError where it is damaged or too large.
+    """
     if path.stat().st_size > MOST_BYTES:
         raise UserError(
             f"{path} is larger than the 2 GB that an ONNX file can have.",
             "Save it with its weights in a file beside it (external data).",
         )
-    try:
+    with _explained(path):
         model = onnx.load_model(path, load_external_data=False)
         if model.functions:
             _check_functions(model)
             model = onnx.inliner.inline_local_functions(model)
-        _fill(file, model)
+        return model
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except MemoryError as error:
         raise UserError(
             f"{path} takes more memory to read than there is.",
@@ -142,7 +160,6 @@ def load(path: Path) -> OnnxFile:
             f"{path} is damaged or no ONNX file: {plain_reason(error)}.",
             "Export or download it again.",
         ) from error
-    return file
 
 
 def _check_functions(model: ModelProto) -> None:

@@ -2,8 +2,10 @@
 
 import ast
 import re
+from typing import Any
 
 from onnx import NodeProto
+from torch import nn
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 # What exporters call tensors without a name: `onnx::Conv_12`, `val_7`, `/a/Conv_output_0`, `42`.
@@ -25,6 +27,32 @@ def plain_name(name: str) -> str:
     """Return a name of letters, digits, underscores and single dots."""
     parts = [part for part in OTHER.sub("_", name).split(".") if part]
     return ".".join(part.strip("_") or "_" for part in parts) or "layer"
+
+
+def free_name(root: nn.Module, wanted: list[str]) -> str:
+    """Return the first name that no layer or tensor of a module has and that is inside none.
+
+    Where all are taken it is the first with a number.
+    """
+    return next((name for name in wanted if _free(root, name) == name), _free(root, wanted[0]))
+
+
+def _free(root: nn.Module, name: str) -> str:
+    parts, free, count = name.split("."), name, 1
+    for depth in range(1, len(parts)):
+        if type(_found(root, ".".join(parts[:depth]))) not in (nn.Module, type(None)):
+            name = free = "_".join(parts)
+    while _found(root, free) is not None:
+        count += 1
+        free = f"{name}_{count}"
+    return free
+
+
+def _found(root: nn.Module, name: str) -> Any:
+    found: Any = root
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def scope_of(node: NodeProto) -> str:
