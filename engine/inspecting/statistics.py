@@ -55,11 +55,17 @@ def details(network: Network, name: str) -> LayerDetails:
 
 
 def main_weight(layer: nn.Module) -> Tensor | None:
-    """Return the tensor that a layer is about: its largest, of two or more dimensions if any."""
+    """Return the tensor that a layer is about: its largest, of two or more dimensions if any.
+
+    Of a recurrent layer it is the weights on its inputs, those of both directions below each other.
+    """
     with torch.no_grad():
         held = (
             layer.weights() if isinstance(layer, CompactLayer) else dict(layer.named_parameters())
         )
+    inputs = [value for name, value in held.items() if name.startswith("weight_ih_l0")]
+    if inputs:
+        return torch.cat(inputs)
     tensors = sorted(held.values(), key=lambda value: (value.ndim >= 2, value.numel()))
     return tensors[-1] if tensors else None
 

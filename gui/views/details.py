@@ -294,6 +294,9 @@ def _breakable(name: str) -> str:
 
 
 def _matrix(layer: Layer) -> tuple[int, ...]:
-    """Return the shape of the layer's main weight, outputs first."""
+    """Return the shape of the layer's main weight, outputs first; recurrent: of all directions."""
+    recurrent = [shape for name, shape in layer.weights.items() if name.startswith("weight_ih_l0")]
+    if recurrent:
+        return sum(shape[0] for shape in recurrent), recurrent[0][1]
     shapes = [shape for shape in layer.weights.values() if len(shape) >= 2]
     return layer.weights.get("weight") or (shapes[0] if shapes else (1, 1))

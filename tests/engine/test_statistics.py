@@ -112,6 +112,12 @@ def test_that_a_weight_is_seen_as_outputs_by_the_rest(
     assert described(layer).spectrum == pytest.approx(expected, abs=1e-5)
 
 
+def test_that_a_recurrent_layer_is_seen_by_the_inputs_of_both_directions() -> None:
+    layer = nn.GRU(3, 4, bidirectional=True)
+    both = torch.cat([layer.weight_ih_l0, layer.weight_ih_l0_reverse]).detach()
+    assert described(layer).spectrum == pytest.approx(torch.linalg.svdvals(both).tolist(), abs=1e-5)
+
+
 def test_that_a_norm_has_no_spectrum() -> None:
     assert described(nn.LayerNorm(8)).spectrum == ()
 
