@@ -5,7 +5,9 @@ from featherweight.engine.coefficient_layers import (
     TransformConvolution,
     TransformLinear,
 )
-from featherweight.engine.copying_layers import CopiedChannels
+from featherweight.engine.compact_layers import CentredPlaces, FireExpansion, GroupedLinear
+from featherweight.engine.copying_layers import ChosenChannels, CopiedChannels
+from featherweight.engine.fastfood_layers import FastfoodLinear
 from featherweight.engine.matrix_convolutions import (
     CirculantConvolution,
     ToeplitzLikeConvolution,
@@ -23,10 +25,15 @@ from featherweight.engine.transformed_layers import (
 )
 
 STRUCTURED: tuple[type[StructuredLayer], ...] = (
+    CentredPlaces,
+    ChosenChannels,
     CirculantConvolution,
     CirculantLinear,
     CopiedChannels,
     DoublyConvolution,
+    FastfoodLinear,
+    FireExpansion,
+    GroupedLinear,
     MonarchLinear,
     RotatedConvolution,
     SharedBasisConvolution,
