@@ -19,15 +19,26 @@ from featherweight.engine.task import Outputs, Task
 SEED = 20260101
 LARGEST_BATCH = 64
 ELEMENTS_OF_A_BATCH = 1 << 21
+MOMENTS_STAGE = "Measuring the inputs of layers"
+GRADIENTS_STAGE = "Measuring the gradients of layers"
 
 
 @dataclass(frozen=True)
 class Collector:
-    """Measures on the first `samples` of the task's recovery data, always in the same order."""
+    """Measures on the first `samples` of the task's recovery data, always in the same order.
+
+    All together are one step of the job, or with `by_batch` as many as there are batches.
+    """
 
     task: Task
     samples: int
     job: Job
+    by_batch: bool = False
+
+    @property
+    def steps(self) -> int:
+        """The steps of the job that one collection takes."""
+        return sum(1 for _ in self._ranges()) if self.by_batch else 1
 
     def collect(self, network: Network, wanted: Mapping[str, frozenset[Need]]) -> Found:
         """Return the evidence of each wanted layer's weight; nothing where nothing can be told.
@@ -38,11 +49,11 @@ class Collector:
             return {}
         moments = frozenset(name for name, needs in wanted.items() if "moments" in needs)
         gradients = frozenset(name for name, needs in wanted.items() if "gradients" in needs)
-        count = min(self.samples, len(self.task.recovery))
-        sums = MomentSums(network, moments, count)
+        sums = MomentSums(network, moments, self._count)
         squares = GradientSums(network, gradients)
+        stage = MOMENTS_STAGE if moments else GRADIENTS_STAGE
         with closing(sums), closing(squares), evaluating(network.module):
-            for inputs, targets in self._batches(count):
+            for inputs, targets in self._batches():
                 self.job.check()
                 with torch.set_grad_enabled(bool(gradients)):
                     outputs = self.task.outputs_of(network.outputs, inputs)
@@ -51,7 +62,10 @@ class Collector:
                     network.module.zero_grad(set_to_none=True)
                     samples = len(inputs[0])
                     squares.add(samples, self.task.fixed_batch or samples, self.job.check)
-        self.job.advance("Measuring the inputs of layers")
+                if self.by_batch:
+                    self.job.advance(stage)
+        if not self.by_batch:
+            self.job.advance(stage)
         second, first = sums.found(), squares.found()
         return {
             name: {"weight": Evidence(second.get(name), first.get(name))}
@@ -59,8 +73,15 @@ class Collector:
             if name in second or name in first
         }
 
-    def _batches(self, count: int) -> Iterator[tuple[Inputs, Outputs]]:
-        for indices in self.task.ranges(count, LARGEST_BATCH, ELEMENTS_OF_A_BATCH):
+    @property
+    def _count(self) -> int:
+        return min(self.samples, len(self.task.recovery))
+
+    def _ranges(self) -> Iterator[range]:
+        return self.task.ranges(self._count, LARGEST_BATCH, ELEMENTS_OF_A_BATCH)
+
+    def _batches(self) -> Iterator[tuple[Inputs, Outputs]]:
+        for indices in self._ranges():
             yield self.task.batch(self.task.recovery, indices)
 
     def _loss(self, outputs: Outputs, targets: Outputs) -> Tensor:

@@ -18,6 +18,7 @@ from featherweight.engine.evidence import Convolution, Gradients, InputMoments, 
 from featherweight.engine.functional_layers import run, without_tensors
 from featherweight.engine.jobs import Check
 from featherweight.engine.network import Network
+from featherweight.engine.structured_convolutions import StructuredConvolution
 
 ELEMENTS_AT_ONCE = 1 << 24
 
@@ -102,6 +103,9 @@ class _Sum:
             if len(x) % samples == 0 and gradient.numel()
         ]
         self.calls.clear()
+        if isinstance(self.settings, nn.Linear) and _are_vectors(calls):
+            self._add_products(*calls[0])
+            return
         together = max(1, ELEMENTS_AT_ONCE // self.weight.numel())
         for start in range(0, samples if calls else 0, together):
             part = slice(start, start + together)
@@ -123,11 +127,25 @@ class _Sum:
             found: Tensor = vjp(output, self.weight)[1](its_gradient)[0]
             return found
 
+        if isinstance(self.settings, Convolution | Transposed | StructuredConvolution):
+            # As one convolution of as many groups as samples they take twenty times as long.
+            return torch.stack(list(map(of_one, x, gradient)))
         result: Tensor = vmap(of_one)(x, gradient)
         return result
 
+    def _add_products(self, x: Tensor, gradient: Tensor) -> None:
+        """Add up gradients that are the outer product of two vectors, without any of them."""
+        x, gradient = x.flatten(1), gradient.flatten(1)
+        self.squares += gradient.square().T @ x.square()
+        self.rows += (gradient * (x @ self.weight.T)).square().sum(0)
+
     def gradients(self, count: int) -> Gradients:
         return Gradients(self.squares / count, self.rows / count if self.view else None)
+
+
+def _are_vectors(calls: list[tuple[Tensor, Tensor]]) -> bool:
+    """Say whether a sample has one input and one output, in one call."""
+    return len(calls) == 1 and all(tensor[0].numel() == tensor.shape[-1] for tensor in calls[0])
 
 
 def _by_sample(tensor: Tensor, samples: int) -> Tensor:
