@@ -67,7 +67,6 @@ FORMS: tuple[tuple[Form, str, str, str], ...] = (
 )
 # A Python file of the same name is written beside it, where the network has a graph.
 SOURCED = ".safetensors"
-WITHOUT_GRAPH = ("safetensors", "archive")
 WEIGHTS_ONLY = (
     "safetensors, weights only (.safetensors)",
     "Weights under the names of the network's own state dict, for your own code to load. They are"
@@ -83,6 +82,7 @@ class ExportDialog(QDialog):
         self._document = document
         self._archive = archive
         self._lock = document.network.graph_lock if document.network else ""
+        self._forms = document.network.forms if document.network else ()
         names = (one.name for one in document.results if archive and one.archive == archive)
         self._result = next(names, "")
         stem = f"{Path(document.name).stem} {self._result}".strip()
@@ -159,11 +159,11 @@ class ExportDialog(QDialog):
         if not self._lock or not isinstance(items, QStandardItemModel):
             return
         for row, (name, *_) in enumerate(FORMS):
-            if name not in WITHOUT_GRAPH:
+            if name not in self._forms:
                 items.item(row).setEnabled(False)
                 items.item(row).setToolTip(f"This network has no graph: {self._lock}")
         self.form.setItemText(self.form.findData("safetensors"), WEIGHTS_ONLY[0])
-        self.form.setCurrentIndex(self.form.findData("safetensors"))
+        self.form.setCurrentIndex(self.form.findData(next(iter(self._forms), "safetensors")))
 
     def _build_summary(self) -> QWidget:
         self.summary = Panel("What was checked of the file")

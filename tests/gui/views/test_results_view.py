@@ -271,7 +271,8 @@ def bare(qtbot: QtBot, opened: Document, tmp_path: Path) -> ExportDialog:
     """Return the dialog for a network without a graph."""
     assert opened.network is not None
     lock = "its branch depends on the data"
-    opened.network = msgspec.structs.replace(opened.network, graph_lock=lock)
+    forms = ("safetensors", "archive")
+    opened.network = msgspec.structs.replace(opened.network, graph_lock=lock, forms=forms)
     made = ExportDialog(opened, "")
     made.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
     qtbot.addWidget(made)
@@ -292,6 +293,22 @@ def test_that_a_network_without_a_graph_offers_weights_and_archive_and_says_why(
     assert bare.form.currentData() == "safetensors"
     assert "weights only" in bare.form.currentText()
     assert "state dict" in bare.about.text()
+
+
+def test_that_a_network_that_runs_in_onnx_runtime_offers_onnx_first(
+    qtbot: QtBot, opened: Document
+) -> None:
+    assert opened.network is not None
+    opened.network = msgspec.structs.replace(
+        opened.network, graph_lock="it loops", forms=("onnx", "safetensors", "archive")
+    )
+    dialog = ExportDialog(opened, "")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(dialog)
+    items = dialog.form.model()
+    assert isinstance(items, QStandardItemModel)
+    assert [items.item(row).isEnabled() for row in range(5)] == [True, False, False, True, True]
+    assert dialog.form.currentData() == "onnx"
 
 
 def test_that_weights_alone_replace_no_python_file(bare: ExportDialog, tmp_path: Path) -> None:
