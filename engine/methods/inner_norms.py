@@ -12,7 +12,7 @@ InnerNorms = Annotated[
     bool,
     words(
         "Batch norm",
-        "Puts batch norms between the factors, with which they train faster; exports fold them.",
+        "Puts batch norms between the factors, which change nothing before training.",
     ),
 ]
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.applicability import chosen_methods
+from featherweight.engine.errors import CancelledError
 from featherweight.engine.inspecting.coupling import analyse
+from featherweight.engine.jobs import Job
 from featherweight.engine.methods.structure.best_structure import KINDS, BestStructure
 from featherweight.engine.methods.structure.monarch import Monarch
 from featherweight.engine.network import capture
@@ -105,6 +107,27 @@ def test_that_a_recipe_stands_for_the_method_that_is_nearest_to_the_source() -> 
     assert chosen[0].structure is not None
     assert chosen[0].structure.name == "circulant"
     assert chosen[0].structure is chosen[1].structure
+
+
+def test_that_a_cancelled_job_stops_the_search_as_soon_as_a_recipe_is_looked_at() -> None:
+    network = capture(nn.Sequential(nn.Linear(SIDE, SIDE)).eval(), (torch.randn(2, SIDE),))
+    (name,) = dict(network.layers())
+    recipe = Recipe(layers={name: Choice(structure=Setting("best_structure"))})
+    job = Job()
+    job.cancel()
+    with pytest.raises(CancelledError):
+        chosen_methods(network, analyse(network), recipe, job.check)
+
+
+def test_that_what_is_found_goes_by_outputs_where_that_was_asked() -> None:
+    torch.manual_seed(5)
+    layers = layer_of(low_rank()), layer_of(circulant())
+    found = [BestStructure(keep=0.25, metric="outputs").resolved(layer) for layer in layers]
+    assert [(method.name, set(method.needs())) for method in found] == [
+        ("svd", {"moments"}),
+        ("circulant", set()),
+    ]
+    assert not BestStructure(keep=0.25).resolved(layers[0]).needs()
 
 
 def test_that_other_weights_in_the_same_layer_are_looked_at_anew() -> None:
