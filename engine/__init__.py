@@ -15,14 +15,16 @@ a contract in pyproject.toml checks):
   fire modules and groups; `fastfood_layers`: Hadamard matrices; `structured_kinds`: all.
 - `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
   trained, stored, and read with plain torch.
-- `opaque_network`: one that ONNX Runtime runs, under the bounds of `bounded_runtime`, on what its
-  layers hold (`held_weights` where torch has none); `onnx_graphs`: what is inside an ONNX graph.
+- `opaque_network`: one that ONNX Runtime runs on what its layers hold (`held_weights` where torch
+  has none), under the bounds of `bounded_runtime`, after an `opaque_trial` in a process of its own;
+  `onnx_graphs`: what is inside an ONNX graph.
 - `graph_form`, `graph_values`, `operators`, `archive_layout`: a graph and its weights as bytes.
 - `task`, `datasets`: data, metric and loss. `evidence`: what data says of a layer's weights.
 - `reading`, `inspecting`, `methods`, `writing`: one file per format, per thing, per method.
 - `applicability`, `channel_removal`: which method can take which layer, and channels cut out.
 - `calibrating`, `recovering`, `compression`, `archive_export`: evidence measured; training that
   gives accuracy back; a recipe run from start to end; its outcome to take away.
-- `prediction`: what a recipe would give, without running it.
+- `prediction`: what a recipe would give, without running it. `atlas`: what a change of one layer
+  would do to the loss, estimated from what data says of its weights.
 - `session`: the one façade. `worker` and `command_line` (with `terminal`) are two ways to drive it.
 """

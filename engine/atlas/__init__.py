@@ -1,0 +1,1 @@
+"""What layers lose by being changed, told before anything is run: see `proxies`."""
