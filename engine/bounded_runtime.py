@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import torch
+from msgspec import Struct
 from onnxruntime.capi import onnxruntime_pybind11_state
-from torch import Tensor
 
 Array = npt.NDArray[Any]
 RUNTIME_ERRORS = (
@@ -32,10 +31,18 @@ STATUS = "Status Message: "
 _registering = threading.Lock()
 
 
-def session_options() -> onnxruntime.SessionOptions:
-    """Return options for a session on the CPU with as many threads as torch uses, that is quiet."""
+class Bounds(Struct, frozen=True):
+    """What a model may take: bytes for all that it computes, seconds a sample, and threads."""
+
+    most_bytes: int
+    seconds: float
+    threads: int
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return options for a session on the CPU that is quiet."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     # Threads that spin would take the processor from the other session in a race.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
@@ -45,15 +52,14 @@ def session_options() -> onnxruntime.SessionOptions:
 class BoundedRuntime:
     """A model in ONNX Runtime as it is in its file: nothing is computed before it runs.
 
-    What it computes, and the constants inside it, have `most_bytes` of memory, and a run has
-    `seconds` for each sample. `inputs` are the element type, as in `tensor(float)`, and the rank of
-    every input by its name, `outputs` the types of the outputs.
+    What it computes, and the constants inside it, keep to `bounds`. `inputs` are the element type,
+    as in `tensor(float)`, and the rank of every input by its name, `outputs` the types of outputs.
     Raises RuntimeError with ONNX Runtime's reason where it does not take the model.
     """
 
-    def __init__(self, content: bytes, most_bytes: int, seconds: float) -> None:
-        self._most, self._seconds = most_bytes, seconds
-        options = session_options()
+    def __init__(self, content: bytes, bounds: Bounds) -> None:
+        self.bounds = bounds
+        options = session_options(bounds.threads)
         # It would compute constants, of any size, while it loads the model.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.use_env_allocators", "1")
@@ -61,8 +67,8 @@ class BoundedRuntime:
         def stop() -> None:
             options.set_load_cancellation_flag(True)
 
-        with _registering, self._explained(seconds, stop):
-            _register(most_bytes)
+        with _registering, self._explained(bounds.seconds, stop):
+            _register(bounds.most_bytes)
             try:
                 self._session = onnxruntime.InferenceSession(
                     content, options, providers=["CPUExecutionProvider"]
@@ -79,30 +85,22 @@ class BoundedRuntime:
         """Return itself: a run changes nothing."""
         return self
 
-    def like(self, content: bytes) -> "BoundedRuntime":
-        """Return another model under the same bounds. Raises RuntimeError."""
-        return BoundedRuntime(content, self._most + len(content), self._seconds)
-
-    def taken(self, name: str, value: Tensor) -> Array:
-        """Return a tensor as the input of a name takes it: in its type, one number as no list."""
+    def taken(self, name: str, value: Array) -> Array:
+        """Return an array as the input of a name takes it: in its type, one number as no list."""
         kind, rank = self.inputs[name]
-        array: Array = value.detach().numpy().astype(typed(kind), copy=False)
+        array: Array = value.astype(typed(kind), copy=False)
         return array.reshape(()) if rank == 0 and array.size == 1 else array
 
-    def run(self, feeds: Mapping[str, Array], samples: int = 1) -> tuple[Tensor, ...]:
-        """Return the outputs, half precision as float32.
-
-        Raises RuntimeError, also where it takes too much memory or time.
-        """
+    def run(self, feeds: Mapping[str, Array], samples: int = 1) -> list[Array]:
+        """Return the outputs. Raises RuntimeError, also where it takes too much of anything."""
         options = onnxruntime.RunOptions()
 
         def stop() -> None:
             options.terminate = True
 
-        with self._explained(self._seconds * max(samples, 1), stop):
+        with self._explained(self.bounds.seconds * max(samples, 1), stop):
             found = self._session.run(None, dict(feeds), options)
-        outputs = [torch.from_numpy(np.asarray(output)) for output in found]
-        return tuple(one.float() if one.dtype == torch.float16 else one for one in outputs)
+        return [np.asarray(output) for output in found]
 
     @contextmanager
     def _explained(self, seconds: float, stop: Callable[[], None]) -> Iterator[None]:
@@ -126,7 +124,7 @@ class BoundedRuntime:
 
     def _reason(self, told: str) -> str:
         if NO_MEMORY in told or not told:
-            return f"it needs more than {self._most >> 20} MB beside its weights"
+            return f"it needs more than {self.bounds.most_bytes >> 20} MB beside its weights"
         return " ".join(told.rpartition(STATUS)[2].split())
 
 

@@ -3,6 +3,7 @@
 It has no graph of layers and gives no gradients: its weights can be made smaller, and that is all.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,9 +102,9 @@ class OpaqueNetwork(nn.Module):
         runtime = self.opaque.runtime
         feeds = {slot.name: self._lend(slot) for slot in self.slots}
         for name, value in zip(self.given, inputs.values(), strict=True):
-            feeds[name] = runtime.taken(name, value)
+            feeds[name] = runtime.taken(name, value.detach().numpy())
         samples = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
-        return runtime.run(feeds, samples)
+        return given_back(runtime.run(feeds, samples))
 
     def _lend(self, slot: Slot) -> Array:
         """Return a weight for the model: the held memory itself where that has its numbers."""
@@ -123,3 +124,9 @@ class OpaqueNetwork(nn.Module):
             known = (places, versions, parts, array)
             self._lent.made[slot.name] = known
         return known[3]
+
+
+def given_back(outputs: Iterable[Array]) -> tuple[Tensor, ...]:
+    """Return what ONNX Runtime gave as tensors, half precision as float32."""
+    tensors = [torch.from_numpy(output) for output in outputs]
+    return tuple(one.float() if one.dtype == torch.float16 else one for one in tensors)

@@ -68,7 +68,7 @@ def _in_runtime(
     notes: tuple[str, ...],
 ) -> Network:
     """Open a file as ONNX Runtime runs it. Raises `reason` where that does not take it."""
-    module, again = opaque_network(file, source.input_values, reason)
+    module, again = opaque_network(file, source.input_values, example, reason)
     check_runs(module, example, source.path)
     free = all(isinstance(size, str) for given in file.inputs for size in given.sizes[:1])
     single = all(tensor.ndim > 0 and tensor.shape[0] == 1 for tensor in example)

@@ -36,9 +36,10 @@ class Runtime:
         """Load a model; `names` are those of the network's inputs, some of which it may lack."""
         self.size = len(content)
         self._names = names
+        options = session_options(torch.get_num_threads())
         with _explained():
             self._session = onnxruntime.InferenceSession(
-                content, session_options(), providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
         self._taken = [value.name for value in self._session.get_inputs()]
 

@@ -3,6 +3,7 @@
 Its operators stay as they were in its file, so nothing else than the size of the weights changes.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from google.protobuf.message import EncodeError
 from onnx import helper, numpy_helper
 
+from featherweight.engine.bounded_runtime import BoundedRuntime, Bounds
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import TaskSource
 from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.onnx_graphs import free_value, value_names
-from featherweight.engine.opaque_network import OpaqueNetwork, Slot
+from featherweight.engine.opaque_network import OpaqueNetwork, Slot, given_back
 from featherweight.engine.results import Export
 from featherweight.engine.task import Outputs, Task, evaluating, read_task
 from featherweight.engine.weight_forms import CompactLayer, StoredForm
@@ -31,6 +33,8 @@ from featherweight.engine.writing.onnx_checks import (
 from featherweight.engine.writing.onnx_weights import multiply_out, put_weights, set_nodes
 
 STEPS = 4
+# A weight is in memory as it is stored, and in all that unpacking makes of it.
+FLOAT_BYTES, UNPACKED_TIMES = 4, 4
 NOTE = (
     "The file has the operators that the network came with; its speed is not compared, because it "
     "was opened as it is."
@@ -85,18 +89,26 @@ class _Run:
     def __init__(self, content: bytes, module: OpaqueNetwork) -> None:
         self._given = module.given
         try:
-            self._runtime = module.opaque.runtime.like(content)
+            self._runtime = BoundedRuntime(content, _with_weights(module, len(content)))
         except RuntimeError as error:
             raise _unwritten(error) from error
 
     def __call__(self, *inputs: torch.Tensor) -> Outputs:
         """Return the outputs for the network's inputs. Raises UserError."""
         pairs = zip(self._given, inputs, strict=True)
-        feeds = {name: self._runtime.taken(name, value) for name, value in pairs}
+        feeds = {name: self._runtime.taken(name, value.numpy()) for name, value in pairs}
         try:
-            return self._runtime.run(feeds, len(inputs[0]))
+            return given_back(self._runtime.run(feeds, len(inputs[0])))
         except RuntimeError as error:
             raise _unwritten(error) from error
+
+
+def _with_weights(module: OpaqueNetwork, size: int) -> Bounds:
+    """Return the bounds of a network for a file of so many bytes, weights and what unpacks them."""
+    bounds = module.opaque.runtime.bounds
+    held = sum(math.prod(slot.shape) * FLOAT_BYTES for slot in module.slots)
+    most = bounds.most_bytes + size + UNPACKED_TIMES * held
+    return Bounds(most, bounds.seconds, bounds.threads)
 
 
 def _unwritten(error: RuntimeError) -> UserError:

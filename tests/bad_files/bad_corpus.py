@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bad_data
 import bad_onnx
+import bad_onnx_loops
 import bad_onnx_sizes
 import bad_torch
 
@@ -45,7 +46,7 @@ class Case:
 
 def cases() -> Iterator[Case]:
     """Give every crafted input."""
-    for name, model in bad_onnx_sizes.models():
+    for name, model in (*bad_onnx_sizes.models(), *bad_onnx_loops.models()):
         content = model.SerializeToString()
         heavy = "doubling" in name
         yield Case("network", f"onnx-{name}", ".onnx", _bytes(content), heavy)

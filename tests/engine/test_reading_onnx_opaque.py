@@ -12,7 +12,7 @@ import torch
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from featherweight.engine.bounded_runtime import BoundedRuntime
+from featherweight.engine.bounded_runtime import BoundedRuntime, Bounds
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source
 from featherweight.engine.inspecting.survey import survey
@@ -411,7 +411,7 @@ def test_that_a_loop_that_fills_memory_is_stopped(tmp_path: Path) -> None:
 
 def test_that_a_loop_without_an_end_is_stopped(tmp_path: Path) -> None:
     path = looping(tmp_path / "net.onnx", node("Identity", "v", "w"))
-    runtime = BoundedRuntime(path.read_bytes(), 1 << 20, seconds=0.2)
+    runtime = BoundedRuntime(path.read_bytes(), Bounds(1 << 20, 0.2, 1))
     with pytest.raises(RuntimeError, match="takes more than"):
         runtime.run({"x": np.ones((1, 4), np.float32)})
 

@@ -7,10 +7,12 @@ import torch
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import nn
 
-from featherweight.engine.bounded_runtime import BoundedRuntime, typed
-from featherweight.engine.errors import CAPTURE_ERRORS
+from featherweight.engine.bounded_runtime import BoundedRuntime, Bounds
+from featherweight.engine.errors import CAPTURE_ERRORS, UserError
 from featherweight.engine.held_weights import holder
+from featherweight.engine.network import Inputs
 from featherweight.engine.opaque_network import Opaque, OpaqueNetwork, Slot
+from featherweight.engine.opaque_trial import RunError, try_out
 from featherweight.engine.reading.bounds import largest_bytes
 from featherweight.engine.reading.calling import flattened, usable_names
 from featherweight.engine.reading.onnx_import.building import UntranslatableError
@@ -32,36 +34,42 @@ Values = tuple[tuple[str, float], ...]
 
 
 def opaque_network(
-    file: OnnxFile, values: Values, reason: UntranslatableError
+    file: OnnxFile, values: Values, example: Inputs, reason: UntranslatableError
 ) -> tuple[nn.Module, OnnxFile]:
     """Return a network that takes the inputs of `file` and runs in ONNX Runtime.
 
     `values` fix inputs. The second is the file as it was read anew. Raises `reason` where ONNX
-    Runtime cannot run it either, or the file asks for the absurd; UserError where it lacks a part.
+    Runtime does not take it either, or the file asks for the absurd; UserError where it does not
+    run on the example, which is tried in a process of its own.
     """
     again = OnnxFile(file.path)
     try:
         model, weights = hoisted(again, _with_values(load_model(file.path), dict(values)))
-        opaque = Opaque(model, _runtime(model, again))
-        network = OpaqueNetwork(opaque)
+        names, taken = [given.name for given in file.inputs], len(file.inputs)
+        if [given.name for given in model.graph.input[:taken]] != names:
+            raise reason
+        feeds = {weight.name: weight.array for weight in weights}
+        feeds |= {name: one.numpy() for name, one in zip(names, example, strict=True)}
+        content, bounds = model.SerializeToString(), _bounds(again)
+        try_out(content, bounds, feeds)
+        network = OpaqueNetwork(Opaque(model, BoundedRuntime(content, bounds)))
         _hold(network, weights)
+    except RunError as error:
+        raise UserError(
+            f"{file.path} does not run in ONNX Runtime: {error}.",
+            "Give another shape with --input, or export the network again.",
+        ) from error
     except (UnsupportedError, MemoryError, *DAMAGE, *CAPTURE_ERRORS) as error:
         raise reason from error
-    if network.given != [given.name for given in file.inputs]:
-        raise reason
     return flattened(
         network, usable_names(network.given), len(network.given), str(file.path)
     ), again
 
 
-def _runtime(model: ModelProto, file: OnnxFile) -> BoundedRuntime:
+def _bounds(file: OnnxFile) -> Bounds:
     size = sum(path.stat().st_size for path in (file.path, *file.beside))
     largest = sum(map(largest_bytes, (file.path, *file.beside)))
-    content = model.SerializeToString()
-    runtime = BoundedRuntime(content, TENSORS * largest, SECONDS + size / BYTES_A_SECOND)
-    for kind in runtime.outputs:
-        typed(kind)
-    return runtime
+    return Bounds(TENSORS * largest, SECONDS + size / BYTES_A_SECOND, torch.get_num_threads())
 
 
 def _with_values(model: ModelProto, values: dict[str, float]) -> ModelProto:
