@@ -6,6 +6,7 @@ nearest kernel and factors are the leading singular vectors of its filters.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,13 +60,14 @@ def copying_skeleton(layer: nn.Module, kernels: int) -> nn.Sequential:
         else:
             assert isinstance(layer, Convolution)
             kernels *= layer.groups
-            first = type(layer)(
+            kind: Any = type(layer)
+            first = kind(
                 layer.in_channels,
                 kernels,
-                layer.kernel_size,  # type: ignore[arg-type]
-                stride=layer.stride,  # type: ignore[arg-type]
-                padding=layer.padding,  # type: ignore[arg-type]
-                dilation=layer.dilation,  # type: ignore[arg-type]
+                layer.kernel_size,
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=layer.dilation,
                 groups=layer.groups,
                 bias=False,
                 padding_mode=layer.padding_mode,

@@ -1,5 +1,7 @@
 """Batch norm folded into the layer before it, exactly also where that layer holds integers."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -27,24 +29,40 @@ def folded(network: Network) -> Network:
         if isinstance(layer, CompactLayer) and _only_floats(layer):
             made.replace(name, layer.plain())
     if isinstance(made.module, fx.GraphModule):
+        ranks = _Ranks(made.module)
+        ranks.run(*made.example)
         for node in list(made.graph.nodes):
-            _fold(made, node)
+            _fold(made, node, ranks.found.get(node, 0))
         made.graph.lint()
         made.module.recompile()
     return made
+
+
+class _Ranks(fx.Interpreter):
+    """A run that notes how many dimensions the tensor has that a node gives."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.found: dict[fx.Node, int] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.found[n] = result.ndim
+        return result
 
 
 def _only_floats(layer: CompactLayer) -> bool:
     return all(isinstance(form, FloatForm) for form in layer.forms.values())
 
 
-def _fold(network: Network, node: fx.Node) -> None:
+def _fold(network: Network, node: fx.Node, rank: int) -> None:
     layer = _called(network, node)
     user = next(iter(node.users)) if len(node.users) == 1 else None
     norm = _called(network, user) if user else None
     if user is None or layer is None or not isinstance(norm, NORMS):
         return
-    if norm.running_mean is None or norm.running_var is None:
+    if norm.running_mean is None or norm.running_var is None or not _in_step(layer, rank):
         return
     factor, shift = _factor_and_shift(norm, norm.running_mean, norm.running_var)
     made = _with_norm(layer, factor, shift)
@@ -53,6 +71,13 @@ def _fold(network: Network, node: fx.Node) -> None:
     network.replace(str(node.target), made)
     user.replace_all_uses_with(node)
     network.graph.erase_node(user)
+
+
+def _in_step(layer: nn.Module, rank: int) -> bool:
+    """Say whether the channels of a norm, dimension 1, are the layer's: of tokens they are last."""
+    plain = layer.settings if isinstance(layer, CompactLayer) else layer
+    last = isinstance(plain, nn.Linear) or (isinstance(plain, CopiedChannels) and not plain.spatial)
+    return rank == 2 or not last
 
 
 def _with_norm(layer: nn.Module, factor: Tensor, shift: Tensor) -> nn.Module | None:

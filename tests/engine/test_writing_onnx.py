@@ -220,6 +220,14 @@ def test_that_batch_norm_with_negative_and_zero_factors_goes_into_the_integers(
         )
 
 
+def test_that_batch_norm_over_tokens_stays_apart(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)).eval()
+    nn.init.uniform_(module[1].get_buffer("running_var"), 0.5, 2.0)
+    small = quantized(capture(module, (torch.randn(2, 8, 4),)), Integer(bits=8))
+    export = write_onnx(small, tmp_path / "norm.onnx", None, None, Job())
+    assert export.checks["relative_error"].value < 1e-5
+
+
 class Words(nn.Module):
     """Embedding, LSTM, and a linear layer on every step."""
 
