@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from featherweight.engine.jobs import Check, unchecked
 
 SEED = 20260101
-MOST_ROUNDS, FEWEST_ROUNDS, ROUNDS_WORK = 30, 4, 2**34
-STEADY = 1e-6
+MOST_ROUNDS, FEWEST_ROUNDS, ROUNDS_WORK = 30, 4, 2**33
+# Shares of the squares: of what a round must gain, and of what is rounding.
+STEADY, ROUNDING = 2e-4, 1e-6
 TABLE_ELEMENTS = 2**23
-MOST_SAMPLES, MOST_TRIALS, TRIALS_WORK = 2**13, 64, 2**32
+MOST_SAMPLES, MOST_TRIALS, TRIALS_WORK = 2**13, 64, 2**31
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def started(
     inverses = torch.linalg.pinv(ways.double())
     for place in range(count):
         check()
-        left[left < STEADY * whole] = 0
+        left[left < ROUNDING * whole] = 0
         if not float(left.sum()) > 0:
             break
         drawn = min(trials, int((left > 0).sum()))
@@ -104,7 +105,7 @@ def _turned_back(units: Tensor, ways: Tensor, inverses: Tensor) -> Tensor:
     back = torch.einsum("uck,ebk->uecb", units.double(), inverses)
     energy = torch.einsum("uecb,ekb->ueck", back, ways.double()).square().sum((2, 3))
     # Of ways that fit alike it is the first, whatever the last digits are.
-    close = energy >= energy.amax(1, keepdim=True) * (1 - STEADY)
+    close = energy >= energy.amax(1, keepdim=True) * (1 - ROUNDING)
     return back[torch.arange(len(units)), close.int().argmax(1)]
 
 

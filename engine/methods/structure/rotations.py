@@ -22,7 +22,7 @@ from featherweight.engine.options import number, words
 from featherweight.engine.transformed_layers import RotatedConvolution, TransformedConvolution
 
 WAYS = {"C4": 4, "D4": 8}
-MOST_PROTOTYPES = 1024
+MOST_PROTOTYPES = 512
 
 
 class Rotations(FactorMethod, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class Rotations(FactorMethod, frozen=True, kw_only=True):
     quarters ("C4"), or also mirrored ("D4"). Slices choose prototype, turn and factor, and
     prototypes become the nearest to what chose them, by turns, from a start as in k-means++. There
     are as many prototypes as fit, with factors and table, into `keep` of the weight, and at most
-    1024. Tied filters are all turns of each prototype in order, and so the outputs turn with the
+    512. Tied filters are all turns of each prototype in order, and so the outputs turn with the
     inputs; their prototypes are the means of the filters turned back.
     """
 
