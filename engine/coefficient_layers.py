@@ -107,8 +107,10 @@ class TransformLayer(CoefficientLayer):
         """Return values of grids turned along every side, to frequencies or back."""
         held = values.reshape(-1, *self.sides)
         for side in reversed(self.sides):
-            waves = self._waves(side, held)
-            held = torch.matmul(held, waves.transpose(0, 1) if inward else waves).movedim(-1, 1)
+            if side > 1:
+                waves = self._waves(side, held)
+                held = torch.matmul(held, waves.transpose(0, 1) if inward else waves)
+            held = held.movedim(-1, 1)
         return held
 
     def _waves(self, side: int, like: torch.Tensor) -> torch.Tensor:

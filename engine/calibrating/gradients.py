@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from featherweight.engine.calibrating.patches import groups_of
-from featherweight.engine.coefficient_layers import CoefficientLayer
+from featherweight.engine.coefficient_layers import CoefficientLayer, TransformLinear
 from featherweight.engine.evidence import Convolution, Gradients, InputMoments, Transposed
 from featherweight.engine.functional_layers import run, without_tensors
 from featherweight.engine.jobs import Check
@@ -69,7 +69,7 @@ def _keeping(total: "_Sum") -> Callable[[nn.Module, tuple[Any, ...], Any], None]
     def keep(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, Tensor) and output.requires_grad:
             at = len(total.calls)
-            total.calls.append((inputs[0].detach(), torch.zeros(0)))
+            total.calls.append((total.seen(inputs[0].detach()), torch.zeros(0)))
 
             def receive(gradient: Tensor) -> None:
                 total.calls[at] = (total.calls[at][0], gradient.detach())
@@ -88,6 +88,10 @@ class _Sum:
             for name, value in (*layer.named_parameters(), *layer.named_buffers())
             if name not in ("weight", "bias")
         }
+        self.inward = layer if isinstance(layer, TransformLinear) else None
+        if self.inward:
+            # Its coefficients multiply what it sees as weights do: no sample needs all of W.
+            self.settings = without_tensors(nn.Linear(1, 1))
         self.calls: list[tuple[Tensor, Tensor]] = []
         self.weight = layer.get_parameter("weight").detach()
         self.squares = torch.zeros_like(self.weight)
@@ -95,6 +99,13 @@ class _Sum:
         self.view = None if isinstance(layer, nn.Embedding) else view
         outputs = self.view.matrix(self.weight).flatten(0, 1).shape[0] if self.view else 0
         self.rows = torch.zeros(outputs)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Return what the weight is multiplied with."""
+        if not self.inward:
+            return x
+        rows = x.reshape(1, -1, x.shape[-1])
+        return self.inward.seen(self.others, rows).reshape(*x.shape[:-1], -1)
 
     def add(self, samples: int) -> None:
         calls = [

@@ -234,18 +234,21 @@ def _stored(module: nn.Module) -> dict[str, StoredForm]:
 def _with_forms(network: Network) -> frozenset[str]:
     """Hold the numbers of structured layers by forms, in place; return the names of these.
 
-    Their tables are such numbers too, also where the weights are compact already.
+    Those are all tensors but the bias, also where some are compact already.
     """
     found = set()
     for name, layer in list(network.module.named_modules()):
         held: dict[str, Tensor] = {}
         if isinstance(layer, CompactLayer):
             held = layer.tables()
-            for key, table in held.items():
+            for key in held:
                 delattr(layer, key)
-                layer.forms[key] = FloatForm(table)
+            if isinstance(layer.settings, StructuredLayer):
+                loose = [key for key in layer.rest if key != "bias"]
+                held |= {key: layer.rest.pop(key).detach() for key in loose}
+            layer.forms.update({key: FloatForm(value) for key, value in held.items()})
         elif isinstance(layer, StructuredLayer):
-            held = {key: value for key, value in layer.named_parameters() if value.ndim > 1}
+            held = {key: value for key, value in layer.named_parameters() if key != "bias"}
             held.update(layer.named_buffers())
             forms: dict[str, WeightForm] = {key: FloatForm(value) for key, value in held.items()}
             network.replace(name, CompactLayer(layer, forms))
