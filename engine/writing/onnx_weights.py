@@ -33,6 +33,8 @@ UNSIGNED = {8: TensorProto.UINT8, 4: TensorProto.UINT4}
 # The set of operators that so many bits need. ONNX has integers of 2 bits from 25 on, where
 # ONNX Runtime fuses less and is slower: these are packed in bytes instead.
 OPSETS = {1: 18, 2: 18, 3: 18, 4: 21, 5: 18, 6: 18, 7: 18, 8: 13}
+# Before ONNX had them, 4 bits are packed in bytes like the others.
+PACKED_OPSET = 18
 # What does not fill bytes evenly is held as two or three numbers that do.
 PIECES = {3: (2, 1), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1)}
 USUAL_OPSET = 20
@@ -42,8 +44,9 @@ WORTH_BITS = 2048
 
 @dataclass
 class _Unpacking:
-    """The initializers and nodes that give one weight."""
+    """The initializers and nodes that give one weight, in a file with a set of operators."""
 
+    opset: int
     tensors: list[TensorProto] = field(default_factory=list)
     nodes: list[NodeProto] = field(default_factory=list)
 
@@ -62,13 +65,17 @@ class _Unpacking:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
+    def holds(self, bits: int, types: Mapping[int, int]) -> bool:
+        """Say whether the file has whole numbers of so many bits."""
+        return bits in types and (bits == 8 or self.opset >= OPSETS[bits])
+
     def integers(self, name: str, values: Array, bits: int, types: Mapping[int, int]) -> str:
         """Hold whole numbers in so many bits; those of other than 4 and 8 have to be unsigned."""
         if bits in PIECES:
             return self._from_pieces(name, values, PIECES[bits])
         low = (np.ascontiguousarray(values).astype(np.int16) & ((1 << bits) - 1)).astype(np.uint8)
         data = packed(low, bits)
-        if bits in types:
+        if self.holds(bits, types):
             tensor = TensorProto(
                 name=name, data_type=types[bits], dims=values.shape, raw_data=data.tobytes()
             )
@@ -115,7 +122,8 @@ def put_weights(model: onnx.ModelProto, forms: dict[str, StoredForm]) -> None:
     """Put forms in the place of the graph's weight inputs of these names, in place.
 
     Integers of 8 and 4 bits become DequantizeLinear, shared values Gather, float16 Cast. Where
-    the model's set of operators is too old for fewer bits, they take 8.
+    the model's set of operators is too old for fewer bits, they take 8; where it is older than
+    DequantizeLinear of rows, `multiply_out` has to follow.
     """
     graph = model.graph
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
@@ -125,7 +133,7 @@ def put_weights(model: onnx.ModelProto, forms: dict[str, StoredForm]) -> None:
         inputs = [value for value in graph.input if value.name == name]
         if inputs:
             graph.input.remove(inputs[0])
-            made = _unpacking(name, form, _container(form, opset), transposing(graph, name))
+            made = _unpacking(name, form, opset, transposing(graph, name))
             present = {tensor.name for tensor in graph.initializer}
             fresh = {t.name: t for t in made.tensors if t.name not in present}
             graph.initializer.extend(fresh.values())
@@ -171,8 +179,11 @@ def _container(form: StoredForm, opset: int) -> int:
         return 8
     fewest = 1 if isinstance(form, BinaryForm) else form.bits
     # The nodes that take bits out of bytes are more than they save of a small tensor.
-    needed = fewest if math.prod(form.shape) >= WORTH_BITS else 4 if fewest <= 4 else 8
-    return min(bits for bits in {needed, 4, 8} if bits >= needed and opset >= OPSETS[bits])
+    small = math.prod(form.shape) < WORTH_BITS
+    needed = fewest if not small else 4 if fewest <= 4 else 8
+    oldest = OPSETS if small else {bits: min(PACKED_OPSET, at) for bits, at in OPSETS.items()}
+    able = [bits for bits in {needed, 4, 8} if bits >= needed and opset >= oldest[bits]]
+    return min(able, default=8)
 
 
 def transposing(graph: onnx.GraphProto, name: str) -> str:
@@ -188,8 +199,8 @@ def transposing(graph: onnx.GraphProto, name: str) -> str:
     return output
 
 
-def _unpacking(name: str, form: StoredForm, bits: int, transposed: str) -> _Unpacking:
-    made, output = _Unpacking(), transposed or name
+def _unpacking(name: str, form: StoredForm, opset: int, transposed: str) -> _Unpacking:
+    made, output, bits = _Unpacking(opset), transposed or name, _container(form, opset)
 
     def turned(values: Array) -> Array:
         return values.T if transposed else values
@@ -224,7 +235,7 @@ def _put_integers(
     factors = form.scales.float().numpy()
     if factors.size == 1 < form.shape[0]:
         factors = factors.reshape(())
-    if bits in SIGNED and not grouped:
+    if made.holds(bits, SIGNED) and not grouped:
         whole = made.integers(f"{name}.integers", values, bits, SIGNED)
         scales = made.constant(f"{name}.scales", factors)
         made.call("DequantizeLinear", [whole, scales], output, axis=axis)

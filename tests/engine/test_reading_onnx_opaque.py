@@ -260,3 +260,30 @@ def test_that_a_file_beside_is_read_from_the_folder_only(tmp_path: Path) -> None
     path = looping(inside / "net.onnx", held, node("Add", "v k", "w"))
     with pytest.raises(UserError, match="outside its folder"):
         read_network(Source(path=str(path)))
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        Setting("codebook", {"clusters": 16}),
+        Setting("integer", {"bits": 4}),
+        Setting("integer", {"bits": 3}),
+        Setting("integer", {"bits": 8}),
+    ],
+    ids=["codebook", "integer-4", "integer-3", "integer-8"],
+)
+def test_that_weights_are_as_small_as_the_operators_of_the_file_allow(
+    precision: Setting, opset: int, tmp_path: Path
+) -> None:
+    path = loop(tmp_path / "net.onnx", opset)
+    session = Session()
+    session.open(Source(path=str(path)))
+    recipe = Recipe(layers={"words": Choice(precision=precision)})
+    result = session.compress(recipe, "small", str(tmp_path), Job())
+    export = session.export(
+        str(tmp_path / result.archive), "onnx", str(tmp_path / "small.onnx"), Job()
+    )
+    share = next(share.bytes for share in export.shares if share.layer == "words")
+    few = opset >= 18 and precision.options.get("bits", 4) < 8
+    assert share < 3600 * (0.5 if few else 1) + 1200

@@ -100,7 +100,9 @@ def hoisted(file: OnnxFile, model: ModelProto) -> tuple[ModelProto, list[Weight]
     for one in graphs:
         _bring(one, file)
     bare = ModelProto(ir_version=max(model.ir_version, OLDEST_FORMAT), graph=graph)
-    bare.opset_import.extend(model.opset_import)
+    for entry in model.opset_import:
+        domain = "" if entry.domain in STANDARD else entry.domain
+        bare.opset_import.append(helper.make_opsetid(domain, entry.version))
     # A message keeps the memory of what was taken out of it.
     return ModelProto.FromString(bare.SerializeToString()), weights
 
