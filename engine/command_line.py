@@ -1,4 +1,4 @@
-"""The same Session without a window: inspect, compress, export, demo, methods and engine."""
+"""The same Session without a window: inspect, sensitivity, compress, export, demo, methods."""
 
 import argparse
 import re
@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_network(inspect)
     inspect.add_argument("--latency", action="store_true", help="measure the time of every layer")
     compress = _command(commands, "compress", _compress, "run a recipe on a network")
+    sensitivity = _command(
+        commands, "sensitivity", _sensitivity, "estimate what 4 bits in each layer do to the loss"
+    )
+    _add_network(sensitivity)
+    _add_data(sensitivity)
     _add_network(compress)
     _add_data(compress)
     compress.add_argument("--recipe", required=True, type=Path, help="recipe file (YAML or JSON)")
@@ -196,6 +201,13 @@ def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:
         result = session.compress(recipe, asked.output.stem, str(work), job)
     written = work / result.archive
     # It may lie on another disk, from where nothing can be moved.
+def _sensitivity(asked: argparse.Namespace, terminal: Terminal) -> None:
+    session, _ = _opened(asked)
+    with terminal.job() as job:
+        report = session.estimate_sensitivity(job)
+    terminal.sensitivity(session.summary, report)
+
+
     write_file(asked.output, written.read_bytes())
     written.unlink()
     with suppress(OSError):

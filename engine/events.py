@@ -114,6 +114,10 @@ class Compress(Request, frozen=True, kw_only=True):
 
 class ExportResult(Request, frozen=True, kw_only=True):
     """Write a result (its archive's path; empty for the source network) to a file: a job."""
+class EstimateSensitivity(Request, frozen=True, kw_only=True):
+    """Estimate how sensitive every layer is, on the task: a job; see SensitivityEstimated."""
+
+
 
     archive: str
     format: ExportFormat
@@ -200,6 +204,19 @@ class Progress(Event, frozen=True, kw_only=True):
     stage: str
     left: float | None = None
 
+class SensitivityEstimated(Event, frozen=True, kw_only=True):
+    """The estimated rise of the task's loss with each layer alone in 4-bit integers, by name.
+
+    `reasons` are of the layers that it cannot be told of. `loss` names the loss in words,
+    `samples` is how many of the task's samples were asked.
+    """
+
+    layers: dict[str, float]
+    reasons: dict[str, str]
+    loss: str
+    samples: int
+
+
 
 class Point(Event, frozen=True, kw_only=True):
     """A point of a live chart: series `loss`, `accuracy` (0 to 1) … at training step `step`."""
@@ -266,6 +283,7 @@ AnyEvent = (
 _encoder = msgspec.msgpack.Encoder()
 
 
+    | EstimateSensitivity
 def frame(message: Request | Event) -> bytes:
     """Return the message as one frame."""
     body = _encoder.encode(message)
@@ -279,6 +297,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
         return None
     size = int.from_bytes(header, "big")
     if size > LARGEST_FRAME:
+    | SensitivityEstimated
         raise ValueError(f"a frame of {size} bytes is larger than any message")
     body = stream.read(size)
     return body if len(body) == size else None

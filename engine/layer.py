@@ -14,7 +14,9 @@ class Layer(Struct, frozen=True, kw_only=True):
     running statistics and the like included. `coupled` names the layers that lose channels
     together with this one. `locks` maps a method to the reason why it cannot take the layer.
     `latency` is measured (median of one call, at the example's batch) and `share` its part of the
-    sum over all layers, 0 to 1; both None until measured.
+    sum over all layers, 0 to 1; both None until measured. `sensitivity` is the estimated rise of
+    the loss were its weights alone held in 4-bit integers, None until asked for; then a layer that
+    it cannot be told of has the reason in `sensitivity_lock`.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Layer(Struct, frozen=True, kw_only=True):
     locks: dict[str, str] = {}
     latency: Figure | None = None
     share: float | None = None
+    sensitivity: Figure | None = None
+    sensitivity_lock: str = ""
 
 
 class GraphNode(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import shutil
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from featherweight.engine.applicability import (
     locks,
 )
 from featherweight.engine.archive_export import export_archive
+from featherweight.engine.atlas.sensitivity import SensitivityReport, estimate, samples_digest
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.compression import codings, constrain, passes, restructured
 from featherweight.engine.errors import UserError
@@ -38,6 +40,7 @@ from featherweight.engine.options import MethodDescription
 from featherweight.engine.prediction import Predictor, cost_of
 from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
+from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.recipe import Recipe, recipe_to_yaml
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
@@ -59,6 +62,8 @@ UNPACKED = (
 )
 
 
+# Sensitivity is told of what is strong enough to tell layers apart and small enough for a proxy.
+SENSITIVE_TO = Integer(bits=4)
 class Session:
     """One open network with its task. What takes long takes a Job and can be cancelled."""
 
@@ -70,6 +75,7 @@ class Session:
         """Return the description of every method."""
         return tuple(kind.description() for kind in methods().values())
 
+        self._sensitivities: dict[str, SensitivityReport] = {}
     def open(self, source: Source) -> NetworkSummary:
         """Read a network and look at it; a file that cannot be read leaves what is open.
 
@@ -93,6 +99,7 @@ class Session:
         """Time every layer of the open network on its example; the summary carries it then."""
         # Timing hooks the modules, and questions may be asked of the network at the same time.
         opened = self._opened
+        opened.add_sensitivity({}, {})
         report = measure(opened.network.shell(), job)
         opened.add_latency(report)
         return report
@@ -103,6 +110,27 @@ class Session:
         if layer not in dict(network.layers()):
             raise UserError(f"The network has no layer {layer} with weights.")
         return details(network, layer)
+    def estimate_sensitivity(self, job: Job) -> SensitivityReport:
+        """Estimate on the task how much the loss rises with each layer alone in 4-bit integers.
+
+        The summary carries it then. The same network with the same data is not asked again.
+        Raises UserError where there is no task, or the network gives no gradients; CancelledError.
+        """
+        opened = self._opened
+        if opened.task is None:
+            raise UserError(
+                "The sensitivity of layers is estimated on data, and none was chosen.",
+                "Choose it with --data.",
+            )
+        asked = f"{opened.fingerprint} {samples_digest(opened.task)}"
+        if asked not in self._sensitivities:
+            # Hooks go on the modules, and questions may be asked of the network at the same time.
+            shell = opened.network.shell()
+            self._sensitivities[asked] = estimate(shell, opened.task, SENSITIVE_TO, job)
+        report = self._sensitivities[asked]
+        opened.add_sensitivity(report.layers, report.reasons)
+        return report
+
 
     def predict(self, recipe: Recipe, layers: tuple[str, ...] = ()) -> Prediction:
         """Return what a recipe would give; `layers` limits the per-layer part, empty for all."""
@@ -211,7 +239,11 @@ class _Open:
         summary = _with_coupling(survey(network), network, self.coupling)
         nodes, edges = outline(network, {layer.name for layer in summary.layers})
         self.summary = msgspec.structs.replace(summary, nodes=nodes, edges=edges)
-        self._fingerprint = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all weights."""
+        return fingerprint(self.network)
 
     def chosen(self, recipe: Recipe, check: Check = unchecked) -> dict[str, Chosen]:
         return chosen_methods(self.network, self.coupling, recipe, check)
@@ -224,11 +256,9 @@ class _Open:
 
     def identity(self, recipe: Recipe) -> str:
         """Tell this run from every other: network, recipe and task."""
-        if not self._fingerprint:
-            self._fingerprint = fingerprint(self.network)
         task = self.any_task()
         data = str(Path(task.source.data).resolve()) if task.source.data else ""
-        text = "\n".join((self._fingerprint, recipe_to_yaml(recipe), task.kind, data))
+        text = "\n".join((self.fingerprint, recipe_to_yaml(recipe), task.kind, data))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -266,6 +296,17 @@ def _with_coupling(summary: NetworkSummary, network: Network, coupling: Coupling
         msgspec.structs.replace(
             layer,
             coupled=coupling.coupled(layer.name) if layer.name in locked else (),
+    def add_sensitivity(self, layers: Mapping[str, Figure], reasons: Mapping[str, str]) -> None:
+        known = tuple(
+            msgspec.structs.replace(
+                layer,
+                sensitivity=layers.get(layer.name),
+                sensitivity_lock=reasons.get(layer.name, ""),
+            )
+            for layer in self.summary.layers
+        )
+        self.summary = msgspec.structs.replace(self.summary, layers=known)
+
             locks=locked.get(layer.name, everything),
         )
         for layer in summary.layers

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich import box
@@ -19,6 +20,9 @@ from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import MethodDescription
 from featherweight.engine.results import Export, Result
 from featherweight.resources.help.pages import method_page
+
+if TYPE_CHECKING:
+    from featherweight.engine.atlas.sensitivity import SensitivityReport
 
 BYTE_UNITS = ("B", "kB", "MB", "GB")
 COUNT_UNITS = ("", "k", "M", "G")
@@ -96,6 +100,31 @@ class Terminal:
                 self._out.print(sentence)
         for operation in summary.uncounted:
             self._out.print(f"Not counted: {operation}")
+        return None
+
+    def sensitivity(self, summary: NetworkSummary, report: "SensitivityReport") -> None:
+        """Show the estimated sensitivity of layers, the most sensitive first."""
+        if self._json:
+            return self._machine(report)
+        table = Table(title=summary.path, title_justify="left", box=box.SIMPLE)
+        table.add_column("layer", no_wrap=True, overflow="ellipsis")
+        table.add_column("kind and shape")
+        for title in ("parameters", "rise of the loss", "basis"):
+            table.add_column(title, justify="right", no_wrap=True)
+        layers = {layer.name: layer for layer in summary.layers}
+        for name, rise in sorted(report.layers.items(), key=lambda told: -told[1].value):
+            layer = layers[name]
+            parameters = _share(layer.parameters, summary.parameters)
+            kind = f"{layer.kind} {layer.summary}"
+            table.add_row(name, kind, parameters, f"{rise.value:.3g}", rise.basis)
+        self._out.print(table)
+        self._out.print(
+            f"By how much the loss ({report.loss}) would rise were a layer's weights alone held in "
+            f"4-bit integers; by the gradients of {report.samples} samples"
+        )
+        for reason in dict.fromkeys(report.reasons.values()):
+            names = [name for name, its in report.reasons.items() if its == reason]
+            self._out.print(f"Not told of {', '.join(names)}: {reason}")
         return None
 
     def result(self, result: Result, path: str) -> None:

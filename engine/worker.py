@@ -23,6 +23,7 @@ from featherweight.engine.events import (
     Compressed,
     Described,
     DescribeLayer,
+    EstimateSensitivity,
     Event,
     Exported,
     ExportResult,
@@ -34,6 +35,7 @@ from featherweight.engine.events import (
     Predict,
     Predicted,
     Ready,
+    SensitivityEstimated,
     SetTask,
     Started,
     TaskReady,
@@ -44,6 +46,7 @@ from featherweight.engine.events import (
 from featherweight.engine.jobs import Job
 
 if TYPE_CHECKING:
+    from featherweight.engine.atlas.sensitivity import SensitivityReport
     from featherweight.engine.inspecting.latency import LatencyReport
 
 QUICK = (DescribeLayer, Predict)
@@ -122,6 +125,8 @@ class Worker:
                 return TaskReady(id=identity, task=session.set_task(task))
             case MeasureLatency():
                 return _latency_event(identity, session.measure_latency(job))
+            case EstimateSensitivity():
+                return _sensitivity_event(identity, session.estimate_sensitivity(job))
             case DescribeLayer(layer=layer):
                 return Described(id=identity, details=session.details(layer))
             case Predict(recipe=recipe, layers=names):
@@ -139,6 +144,16 @@ def _latency_event(identity: int, report: "LatencyReport") -> LatencyMeasured:
 
 
 def serve(requests: BinaryIO, events: BinaryIO) -> None:
+def _sensitivity_event(identity: int, report: "SensitivityReport") -> SensitivityEstimated:
+    return SensitivityEstimated(
+        id=identity,
+        layers={name: figure.value for name, figure in report.layers.items()},
+        reasons=report.reasons,
+        loss=report.loss,
+        samples=report.samples,
+    )
+
+
     """Answer requests until the stream of them ends."""
     worker = Worker(events)
     worker.start()

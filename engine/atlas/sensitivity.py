@@ -1,5 +1,6 @@
 """How sensitive the layers of a network are: what the loss would rise were one of them changed."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from featherweight.engine.methods.method import PrecisionMethod
 from featherweight.engine.network import Network
 from featherweight.engine.task import Task
 
-SAMPLES = 128
-# The evidence of so many weights is held at once, 4 bytes each; a larger layer goes alone.
-WEIGHTS_AT_ONCE = 1 << 26
+SAMPLES = 64
+# The evidence of so many weights is held at once, 640 MB; a larger layer goes alone.
+WEIGHTS_AT_ONCE = 160_000_000
 GRADIENTS: frozenset[Need] = frozenset({"gradients"})
 STAGE = "Rounding the weights"
 UNREACHED = "No gradient of the loss reaches its weights on this data."
@@ -86,6 +87,20 @@ def estimate(
         loss="cross entropy" if task.kind == "classification" else "relative squared error",
         samples=collector.samples,
     )
+
+
+def samples_digest(task: Task, samples: int = SAMPLES) -> str:
+    """Return a digest of the kind of a task and of what `estimate` asks of its data.
+
+    Raises UserError where the data cannot be read.
+    """
+    digest = hashlib.blake2b(task.kind.encode(), digest_size=16)
+    for indices in task.ranges(min(samples, len(task.recovery))):
+        inputs, labels = task.recovery.batch(indices)
+        for tensor in (*inputs, *(() if labels is None else (labels,))):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def portions(sizes: Mapping[str, int], most: int) -> list[tuple[str, ...]]:

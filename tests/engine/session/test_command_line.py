@@ -39,6 +39,24 @@ def test_that_inspect_tells_machines_the_same_as_the_session(small_files: Path) 
     assert [layer["name"] for layer in told["layers"]] == [layer.name for layer in summary.layers]
 
 
+def test_that_sensitivity_tells_the_figures_of_a_session_with_the_largest_first(
+    small_files: Path,
+) -> None:
+    network, data = small_files / "bars.fwz", small_files / "bars.npz"
+    told = json.loads(run("sensitivity", network, "--data", data, "--json").stdout)
+    session = Session()
+    session.open(Source(path=str(network)))
+    session.set_task(TaskSource(data=str(data)))
+    report = session.estimate_sensitivity(Job())
+    rises = {name: figure.value for name, figure in report.layers.items()}
+    assert {name: figure["value"] for name, figure in told["layers"].items()} == rises
+    lines = run("sensitivity", network, "--data", data).stdout.splitlines()
+    firsts = [line.split()[0] for line in lines if line.split()]
+    falling = sorted(rises, key=lambda name: -rises[name])
+    assert [name for name in firsts if name in rises] == falling
+    assert "Choose it with --data." in run("sensitivity", network, status=2).stderr
+
+
 def test_that_compress_gives_the_bytes_of_a_session_run(small_files: Path, tmp_path: Path) -> None:
     network, data, recipe = (small_files / n for n in ("bars.fwz", "bars.npz", "recipe.yaml"))
     output = tmp_path / "small.fwz"

@@ -171,3 +171,36 @@ def test_that_retraining_makes_the_prediction_of_coded_weights_inexact(session: 
     layers = {"fc": Choice(precision=Setting("integer"), coding=Setting("ans"))}
     assert session.predict(Recipe(layers=layers)).exact
     assert not session.predict(Recipe(layers=layers, recovery=FineTuning())).exact
+
+
+def test_that_sensitivity_is_estimated_once_for_a_network_and_its_data(
+    session: Session, small_files: Path
+) -> None:
+    events: list[Event] = []
+    first = session.estimate_sensitivity(Job(events.append))
+    layers = {layer.name: layer for layer in session.summary.layers}
+    assert set(first.layers) == {"conv1", "conv2", "fc"}
+    assert layers["conv1"].sensitivity == first.layers["conv1"]
+    assert first.layers["conv1"].basis == "estimated"
+    assert first.layers["conv1"].value > 0
+    assert layers["norm1"].sensitivity is None
+    assert layers["norm1"].sensitivity_lock == first.reasons["norm1"]
+    assert events
+
+    events.clear()
+    session.open(Source(path=str(small_files / "bars.fwz")))
+    session.set_task(TaskSource(data=str(small_files / "bars.npz")))
+    assert session.estimate_sensitivity(Job(events.append)) == first
+    assert not events
+    session.set_task(TaskSource(kind="fidelity"))
+    assert all(layer.sensitivity is None for layer in session.summary.layers)
+    assert session.estimate_sensitivity(Job(events.append)).loss == "relative squared error"
+    assert events
+
+
+def test_that_sensitivity_without_a_task_names_the_mend(small_files: Path) -> None:
+    session = Session()
+    session.open(Source(path=str(small_files / "bars.fwz")))
+    with pytest.raises(UserError) as raised:
+        session.estimate_sensitivity(Job())
+    assert raised.value.hint == "Choose it with --data."

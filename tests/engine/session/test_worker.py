@@ -21,6 +21,7 @@ from featherweight.engine.events import (
     Compressed,
     Described,
     DescribeLayer,
+    EstimateSensitivity,
     Event,
     Failed,
     JobStarted,
@@ -31,8 +32,10 @@ from featherweight.engine.events import (
     Point,
     Predict,
     Predicted,
+    Progress,
     Ready,
     Request,
+    SensitivityEstimated,
     SetTask,
     Source,
     Started,
@@ -139,6 +142,17 @@ def test_that_a_prediction_beside_a_latency_measurement_disturbs_neither(
     engine.until(Predicted, 23)
     engine.ask(MeasureLatency(id=24))
     assert set(engine.until(LatencyMeasured, 24).layers) == {"conv1", "norm1", "conv2", "fc"}
+
+
+def test_that_sensitivity_tells_its_progress_and_every_layer_or_its_reason(
+    engine: Engine, small_files: Path
+) -> None:
+    opened(engine, small_files)
+    engine.ask(EstimateSensitivity(id=3))
+    told = engine.until(SensitivityEstimated, 3)
+    assert set(told.layers) == {"conv1", "conv2", "fc"}
+    assert set(told.reasons) == {"norm1"}
+    assert any(isinstance(event, Progress) and event.id == 3 for event in engine.heard)
 
 
 def test_that_a_job_killed_in_training_goes_on_in_the_next_process(
