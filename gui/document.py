@@ -23,11 +23,8 @@ from featherweight.engine.events import (
     TrustNeeded,
 )
 from featherweight.engine.layer import Layer, LayerDetails, NetworkSummary
-from featherweight.engine.options import MethodDescription, Slot
-from featherweight.engine.recipe import FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Prediction, Result
-from featherweight.gui.commands import Edit
-from featherweight.gui.document_signals import DocumentSignals
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job
 from featherweight.gui.keeper import Keeper
@@ -36,13 +33,13 @@ from featherweight.gui.layer_latency import with_latency
 from featherweight.gui.opening import NO_DATA, Attempt, Opening, project_attempt
 from featherweight.gui.project_file import Project, Unfinished, lost_choices, results_folder
 from featherweight.gui.questions import NewestQuestion
-from featherweight.gui.recipe_editor import RecipeEditor
+from featherweight.gui.recipe_intents import RecipeIntents
 from featherweight.gui.runs import ExportFormat, Runs
 from featherweight.gui.trust_memory import TrustMemory
 from featherweight.resources.demo.sources import demo_source, demo_task
 
 
-class Document(DocumentSignals):
+class Document(RecipeIntents):
     """One network with its task, recipe and results, and what the engine said of them.
 
     Views read the attributes, connect to the signals, and change things only by the methods.
@@ -60,8 +57,6 @@ class Document(DocumentSignals):
         self.latency: LatencyMeasured | None = None
         self.details: dict[str, LayerDetails] = {}
         self._client = client
-        self._editor = RecipeEditor(self)
-        self.undo_stack = self._editor.undo_stack
         self._opening = Opening(client, TrustMemory(folder / "trusted.yaml"), self)
         self._runs = Runs(client, self)
         self._keeper = Keeper(folder / "projects", self._as_project, self)
@@ -132,62 +127,12 @@ class Document(DocumentSignals):
         if not self.busy:
             self._opening.set_task(task)
 
-    @property
-    def recipe(self) -> Recipe:
-        """What to do with every layer."""
-        return self._editor.recipe
-
-    @property
-    def methods(self) -> tuple[MethodDescription, ...]:
-        """What the engine can do; empty until it is warm."""
-        return self._editor.methods
-
     def select(self, names: tuple[str, ...]) -> None:
         """Select layers, in this order."""
         names = tuple(name for name in names if name in self.layers)
         if names != self.selection:
             self.selection = names
             self.selection_changed.emit()
-
-    def set_choice(self, names: tuple[str, ...], slot: Slot, setting: Setting | None) -> None:
-        """Give the layers a method in one slot (None clears it), as one step that can be undone.
-
-        Moves of the same control that follow each other are one step. Layers that cannot take the
-        method are left out and noticed; coupled layers follow channel pruning.
-        """
-        self._editor.edit(Edit(names=names, slot=slot, setting=setting))
-
-    def clear_choices(self, names: tuple[str, ...] = ()) -> None:
-        """Clear all slots of the named layers, of every layer where none is named."""
-        self._editor.clear(names)
-
-    def set_recovery(self, recovery: FineTuning | None) -> None:
-        """Choose how the network is trained after compression, as one step that can be undone."""
-        self._editor.set_recovery(recovery)
-
-    def set_calibration(self, samples: int) -> None:
-        """Choose on how many samples methods measure, as one step that can be undone."""
-        self._editor.set_calibration(samples)
-
-    def use_recipe(self, recipe: Recipe, text: str) -> None:
-        """Take over the recipe of a result, as one step that can be undone."""
-        self._editor.use(recipe, text)
-
-    def load_recipe(self, path: Path) -> None:
-        """Take over a recipe file, as one step that can be undone."""
-        self._editor.load(path)
-
-    def save_recipe(self, path: Path) -> None:
-        """Write the recipe so that the command line can run it."""
-        self._editor.save(path)
-
-    def setting(self, layer: str, slot: Slot) -> Setting | None:
-        """Return what a layer was given in a slot."""
-        return self.recipe.choice(layer).setting(slot)
-
-    def method(self, name: str) -> MethodDescription | None:
-        """Return the description of a method."""
-        return self._editor.method(name)
 
     def set_results(self, results: tuple[Result, ...]) -> None:
         """Keep these results from now on: one more, one less, or one under another name."""
