@@ -16,6 +16,7 @@ from featherweight.engine.methods.output_factors import LEAST
 
 # Directions of Pᵀx that no input takes have no answer of their own; moments are exact to 1e-7.
 RIDGE = 1e-7
+COLUMNS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,22 @@ def refitted(
     for block in patches.blocks:
         check()
         rows = narrow[start : start + len(block)]
-        image = block @ rows
-        gram += rows.T @ image
+        image = _product(block, rows, check)
+        gram += _product(rows.T, image, check)
         cross += lost[:, start : start + len(block)] @ image
         start += len(block)
     check()
     found = made + _solved(gram, cross) / lengths
     return found, gram * lengths * lengths[:, None]
+
+
+def _product(left: Tensor, right: Tensor, check: Check) -> Tensor:
+    """Return left · right, which for wide kernels takes long, so that it can be stopped."""
+    parts = []
+    for columns in right.split(COLUMNS_AT_ONCE, 1):
+        check()
+        parts.append(left @ columns)
+    return torch.cat(parts, 1)
 
 
 def _solved(gram: Tensor, cross: Tensor) -> Tensor:
