@@ -1,9 +1,11 @@
-"""What entropy codes share: which symbols occur, stored in front of the code, and a way out.
+"""What entropy codes share: which symbols occur, stored in front of the code, and ways out.
 
-Where a code with its tables would be larger than the symbols side by side, these are stored.
+Where a code with its tables would be larger than the symbols side by side, these are stored. Where
+a regular pattern says which weights are zero, its places and what stays are coded by themselves.
 """
 
 import struct
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,14 +14,23 @@ from torch import nn
 
 from featherweight.engine.bit_packing import packed, packed_bytes, unpacked
 from featherweight.engine.methods.method import Coded, CodingMethod
+from featherweight.engine.methods.regular_patterns import (
+    Split,
+    group_count,
+    joined,
+    place_bits,
+    split,
+)
 from featherweight.engine.weight_forms import Symbols, form_lock
 
 Numbers = npt.NDArray[Any]
 
 LARGEST_BITS = 16
-LIST, FLAGS, ALL, PACKED = range(4)
+LIST, FLAGS, ALL, PACKED, REGULAR = range(5)
 # How many symbols occur, less one, and how they are stored.
 _HEAD = struct.Struct("<HB")
+# How many stay of how many neighbours, and the bytes of their places.
+_PATTERN = struct.Struct("<BBI")
 
 
 class EntropyCoding(CodingMethod, frozen=True, kw_only=True):
@@ -49,6 +60,12 @@ class EntropyCoding(CodingMethod, frozen=True, kw_only=True):
 
     def encode(self, symbols: Symbols) -> Coded:
         """Return alphabet and code. Raises ValueError for symbols of more than 16 bits."""
+        whole, parts = self._encoded(symbols), split(symbols)
+        if parts is None:
+            return whole
+        return min(whole, self._in_parts(parts), key=lambda coded: len(coded.payload))
+
+    def _encoded(self, symbols: Symbols) -> Coded:
         if not symbols.values.size:
             return Coded(b"", 0)
         alphabet, counts = counted(symbols.values, symbols.bits)
@@ -62,8 +79,20 @@ class EntropyCoding(CodingMethod, frozen=True, kw_only=True):
         payload = packed(symbols.values, symbols.bits).tobytes()
         return Coded(_HEAD.pack(0, PACKED) + payload, *packed_cost(symbols))
 
+    def _in_parts(self, parts: Split) -> Coded:
+        places, values = self._encoded(parts.places), self._encoded(parts.values)
+        head = _HEAD.pack(0, REGULAR) + _PATTERN.pack(parts.stay, parts.size, len(places.payload))
+        return Coded(
+            head + places.payload + values.payload,
+            values.values,
+            indices=8 * len(places.payload),
+            tables=8 * len(head) + values.tables,
+        )
+
     def decode(self, payload: bytes, count: int, bits: int, zero: int | None) -> Symbols:
         """Return the symbols again. Raises ValueError where the payload is damaged."""
+        if payload[:3] == _HEAD.pack(0, REGULAR) and zero is not None:
+            return self._from_parts(payload[3:], Symbols(np.zeros(count, np.uint32), bits, zero))
         if count == 0:
             values = unpacked(payload, 8, 0)
         elif payload[:3] == _HEAD.pack(0, PACKED):
@@ -75,8 +104,16 @@ class EntropyCoding(CodingMethod, frozen=True, kw_only=True):
 
     def predicted(self, symbols: Symbols) -> Coded:
         """Return the exact bit counts; coding is so fast that they are found by doing it."""
-        coded = self.encode(symbols)
-        return Coded(b"", coded.values, tables=coded.tables)
+        return replace(self.encode(symbols), payload=b"")
+
+    def _from_parts(self, payload: bytes, like: Symbols) -> Symbols:
+        if len(payload) < _PATTERN.size:
+            raise ValueError("the pattern is missing")
+        stay, size, length = _PATTERN.unpack_from(payload)
+        groups, body = group_count(like.values.size, stay, size), payload[_PATTERN.size :]
+        places = self.decode(body[:length], groups, place_bits(stay, size), None)
+        values = self.decode(body[length:], groups * stay, like.bits, None)
+        return joined(places.values, values.values, (stay, size), like)
 
     def _spread(self, payload: bytes, alphabet: Numbers, count: int) -> Numbers:
         if alphabet.size > 1:

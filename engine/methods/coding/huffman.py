@@ -21,6 +21,7 @@ from featherweight.engine.methods.entropy_coding import (
     packs_better,
 )
 from featherweight.engine.methods.method import Coded
+from featherweight.engine.methods.regular_patterns import split
 from featherweight.engine.weight_forms import Symbols
 
 Numbers = npt.NDArray[Any]
@@ -66,7 +67,7 @@ class Huffman(EntropyCoding, frozen=True, kw_only=True):
     def predicted(self, symbols: Symbols) -> Coded:
         """Return the exact bit counts from how often each symbol occurs."""
         alphabet, counts = counted(symbols.values, symbols.bits)
-        if alphabet.size < 2:
+        if alphabet.size < 2 or split(symbols):
             return super().predicted(symbols)
         lengths = code_lengths(counts)
         tables = len(alphabet_bytes(alphabet, symbols.bits)) + len(_table(lengths))

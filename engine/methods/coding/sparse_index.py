@@ -1,22 +1,31 @@
 """Store only what is not zero, each with the gap since the last one.
 
 Han, Mao, Dally: Deep Compression (2016): relative indices of a fixed width; a gap that is too long
-is bridged by filler zeros.
+is bridged by filler zeros. Where a regular pattern says which are zero, a group of neighbours has
+one number for all its places.
 """
 
 import struct
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from featherweight.engine.bit_packing import packed, unpacked
+from featherweight.engine.bit_packing import packed, packed_bytes, unpacked
 from featherweight.engine.methods.method import Coded, CodingMethod
+from featherweight.engine.methods.regular_patterns import (
+    Split,
+    group_count,
+    joined,
+    place_bits,
+    split,
+)
 from featherweight.engine.options import number
 from featherweight.engine.weight_forms import Symbols, form_lock
 
-# The width of a gap, and how many entries (fillers included) follow.
+# The width of a gap, and how many entries (fillers included) follow; of a pattern 0, and which.
 HEADER = struct.Struct("<BI")
 WIDEST = 16
 
@@ -49,6 +58,12 @@ class SparseIndex(CodingMethod, frozen=True, kw_only=True):
 
     def encode(self, symbols: Symbols) -> Coded:
         """Return header and entries. Raises ValueError where the symbols have no zero."""
+        by_gaps, parts = self._by_gaps(symbols), self._pattern(symbols)
+        if parts is None:
+            return by_gaps
+        return min(by_gaps, _by_pattern(parts), key=_bits)
+
+    def _by_gaps(self, symbols: Symbols) -> Coded:
         places, gaps = _gaps(symbols)
         width = self._width(gaps, symbols.bits)
         fillers = gaps >> width
@@ -68,6 +83,9 @@ class SparseIndex(CodingMethod, frozen=True, kw_only=True):
         if zero is None or len(payload) < HEADER.size:
             raise ValueError("the sparse index has no header or no zero")
         width, entries = HEADER.unpack_from(payload)
+        if not width:
+            like = Symbols(np.zeros(count, np.uint32), bits, zero)
+            return _from_pattern(payload[HEADER.size :], divmod(entries, 1 << 8), like)
         if not 1 <= width <= WIDEST:
             raise ValueError(f"a gap cannot have {width} bits")
         pairs = unpacked(payload[HEADER.size :], width + bits, entries)
@@ -80,10 +98,18 @@ class SparseIndex(CodingMethod, frozen=True, kw_only=True):
         return Symbols(values, bits, zero)
 
     def predicted(self, symbols: Symbols) -> Coded:
-        """Return the exact bit counts from the gaps."""
+        """Return the exact bit counts from the gaps, or of the pattern."""
         _, gaps = _gaps(symbols)
         width = self._width(gaps, symbols.bits)
-        return _counted(b"", gaps.size + int((gaps >> width).sum()), width, symbols.bits)
+        entries = gaps.size + int((gaps >> width).sum())
+        by_gaps, parts = _counted(b"", entries, width, symbols.bits), self._pattern(symbols)
+        if parts is None:
+            return by_gaps
+        return min(by_gaps, replace(_by_pattern(parts), payload=b""), key=_bits)
+
+    def _pattern(self, symbols: Symbols) -> Split | None:
+        # A width that was asked for is kept.
+        return None if self.gap_bits else split(symbols)
 
     def _width(self, gaps: npt.NDArray[np.int64], bits: int) -> int:
         if self.gap_bits:
@@ -98,6 +124,26 @@ def _gaps(symbols: Symbols) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         raise ValueError("a sparse index needs a symbol for zero")
     places = np.flatnonzero(symbols.values != symbols.zero)
     return places, np.diff(places, prepend=-1).astype(np.int64) - 1
+
+
+def _by_pattern(parts: Split) -> Coded:
+    places = packed(parts.places.values, parts.places.bits).tobytes()
+    values = packed(parts.values.values, parts.values.bits).tobytes()
+    head = HEADER.pack(0, parts.stay << 8 | parts.size)
+    amount = parts.values.values.size * parts.values.bits
+    return Coded(head + places + values, amount, 8 * len(places), 8 * HEADER.size)
+
+
+def _from_pattern(payload: bytes, pattern: tuple[int, int], like: Symbols) -> Symbols:
+    stay, size = pattern
+    groups, bits = group_count(like.values.size, stay, size), place_bits(stay, size)
+    end = packed_bytes(groups, bits)
+    places = unpacked(payload[:end], bits, groups)
+    return joined(places, unpacked(payload[end:], like.bits, groups * stay), pattern, like)
+
+
+def _bits(coded: Coded) -> int:
+    return coded.values + coded.indices + coded.tables
 
 
 def _counted(payload: bytes, entries: int, width: int, bits: int) -> Coded:
