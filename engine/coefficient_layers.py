@@ -78,8 +78,9 @@ class TransformLayer(CoefficientLayer):
         places = math.prod(sides)
         most = channels if basis == "klt" else places
         if basis not in ("dct", "haar", "gaussian", "klt") or not 0 < kept <= most:
-            raise ValueError(f"a basis {basis!r} of {most} has no {kept} coefficients")
-        if max(sides) > 1024 or places > 2**20:
+            raise ValueError(f"a basis of {most} has no {kept} coefficients")
+        # Deriving Gaussians takes the cube of the side.
+        if max(sides) > (64 if basis == "gaussian" else 1024) or places > 2**20:
             raise ValueError("the grid of a basis is too large")
         columns = kept * (places if basis == "klt" else channels)
         self.weight = nn.Parameter(torch.zeros(self.out_features, columns))

@@ -12,6 +12,7 @@ from featherweight.engine.coefficient_layers import (
     SharedBasisConvolution,
     TransformConvolution,
 )
+from featherweight.engine.errors import UserError
 from featherweight.engine.evidence import Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
@@ -28,7 +29,7 @@ from featherweight.engine.methods.output_fitting import (
 from featherweight.engine.methods.transformed import Convolution, settings_of
 from featherweight.engine.options import number, words
 
-MOST_ATOMS = 128
+MOST_ATOMS, LONGEST_FIXED = 128, 64
 # Where maps ran faster than a kernel in ONNX Runtime: below, starting them takes longer.
 FASTER, LARGE = 0.55, 4096
 
@@ -92,8 +93,15 @@ class SharedBasis(FactorMethod, frozen=True, kw_only=True):
         return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
 
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
-        """Return the layer of mixtures on the meta device."""
+        """Return the layer of mixtures on the meta device.
+
+        Raises UserError where the kernel is too long for fixed atoms.
+        """
         assert isinstance(layer, Convolution)
+        longest = max(layer.kernel_size)
+        if self.basis != "learned" and longest > LONGEST_FIXED:
+            message = f"A kernel {longest} long has no fixed atoms: they are for {LONGEST_FIXED}."
+            raise UserError(message, "Take learned ones for it.")
         settings, count = settings_of(layer), min(self.atoms, _taps(layer))
         with torch.device("meta"):
             made: CoefficientLayer
