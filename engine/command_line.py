@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 from featherweight.engine import worker
 from featherweight.engine.errors import CancelledError, UserError
-from featherweight.engine.events import Dtype, ExportFormat, Source, TaskSource
+from featherweight.engine.events import Dtype, ExportFormat, IntegerOptions, Source, TaskSource
 from featherweight.engine.layer import NetworkSummary
+from featherweight.engine.options import build, describe
 from featherweight.engine.recipe import read_recipe
 from featherweight.engine.terminal import Terminal
 from featherweight.engine.writing.files import check_target, make_folder, write_file
@@ -61,12 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     inspect = _command(commands, "inspect", _inspect, "show where size and compute sit")
     _add_network(inspect)
     inspect.add_argument("--latency", action="store_true", help="measure the time of every layer")
-    compress = _command(commands, "compress", _compress, "run a recipe on a network")
     sensitivity = _command(
         commands, "sensitivity", _sensitivity, "estimate what 4 bits in each layer do to the loss"
     )
     _add_network(sensitivity)
     _add_data(sensitivity)
+    compress = _command(commands, "compress", _compress, "run a recipe on a network")
     _add_network(compress)
     _add_data(compress)
     compress.add_argument("--recipe", required=True, type=Path, help="recipe file (YAML or JSON)")
@@ -79,6 +80,15 @@ def _parser() -> argparse.ArgumentParser:
         "output", type=Path, help="file to write: .onnx, .pt2, .safetensors or .fwz"
     )
     export.add_argument("--half", action="store_true", help="ONNX with float16 arithmetic")
+    for option in describe(IntegerOptions):
+        export.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=float if option.kind == "number" else str,
+            default=option.default,
+            choices=option.choices or None,
+            help=f"{option.title} of 8-bit layers in ONNX files. {option.help} "
+            f"(default {option.default})".replace("%", "%%"),
+        )
     demo = _command(commands, "demo", _demo, "compress and export the network that ships with us")
     demo.add_argument("--output", type=Path, default=Path("featherweight-demo"), help="folder")
     listing = _command(commands, "methods", _methods, "list the methods and their options")
@@ -191,6 +201,13 @@ def _inspect(asked: argparse.Namespace, terminal: Terminal) -> None:
     terminal.network(session.summary)
 
 
+def _sensitivity(asked: argparse.Namespace, terminal: Terminal) -> None:
+    session, _ = _opened(asked)
+    with terminal.job() as job:
+        report = session.estimate_sensitivity(job)
+    terminal.sensitivity(session.summary, report)
+
+
 def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:
     recipe = read_recipe(asked.recipe)
     make_folder(asked.output.parent)
@@ -201,13 +218,6 @@ def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:
         result = session.compress(recipe, asked.output.stem, str(work), job)
     written = work / result.archive
     # It may lie on another disk, from where nothing can be moved.
-def _sensitivity(asked: argparse.Namespace, terminal: Terminal) -> None:
-    session, _ = _opened(asked)
-    with terminal.job() as job:
-        report = session.estimate_sensitivity(job)
-    terminal.sensitivity(session.summary, report)
-
-
     write_file(asked.output, written.read_bytes())
     written.unlink()
     with suppress(OSError):
@@ -223,9 +233,11 @@ def _export(asked: argparse.Namespace, terminal: Terminal) -> None:
     if asked.half and kind != "onnx":
         raise UserError(f"{asked.output} is no ONNX file.", "Leave out --half, or write .onnx.")
     kind = "onnx16" if asked.half else kind
+    given = {option.name: getattr(asked, option.name) for option in describe(IntegerOptions)}
+    integers = build(IntegerOptions, given, "export")
     session, _ = _opened(asked)
     with terminal.job() as job:
-        export = session.export("", kind, str(asked.output), job)
+        export = session.export("", kind, str(asked.output), job, integers)
     terminal.export(export)
 
 

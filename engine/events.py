@@ -6,13 +6,13 @@ has an `id` chosen by the asker; every event that answers it carries that id.
 
 import re
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import msgspec
 from msgspec import Struct
 
 from featherweight.engine.layer import LayerDetails, NetworkSummary
-from featherweight.engine.options import MethodDescription
+from featherweight.engine.options import MethodDescription, number, words
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Export, Prediction, Result
 
@@ -66,6 +66,32 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
     metrics: tuple[str, ...]
 
 
+class IntegerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an ONNX file computes 8-bit layers in integers, where it does."""
+
+    ranges: Annotated[
+        Literal["percentile", "error", "entropy", "min-max"],
+        words(
+            "Ranges",
+            "How far integers reach in what flows between 8-bit layers: a share of the values, the "
+            "least squared error, the least divergence (entropy), or from the least to the "
+            "largest value.",
+        ),
+    ] = "error"
+    percentile: Annotated[
+        float,
+        number("Percentile", "Below which share of the values a range ends.", 99.9, 99.999, "%"),
+    ] = 99.99
+    activation_bits: Annotated[
+        Literal["auto", "8", "7"],
+        words(
+            "Activation bits",
+            "7 keep sums exact on processors without 8-bit dot products; auto looks at this one. "
+            "Choose 7 for a file that runs on other computers too.",
+        ),
+    ] = "auto"
+
+
 class Request(Struct, frozen=True, kw_only=True, tag=True):
     """Base of everything that a front end asks."""
 
@@ -86,6 +112,10 @@ class SetTask(Request, frozen=True, kw_only=True):
 
 class MeasureLatency(Request, frozen=True, kw_only=True):
     """Time every layer of the open network; answered by LatencyMeasured."""
+
+
+class EstimateSensitivity(Request, frozen=True, kw_only=True):
+    """Estimate how sensitive every layer is, on the task: a job; see SensitivityEstimated."""
 
 
 class DescribeLayer(Request, frozen=True, kw_only=True):
@@ -114,14 +144,11 @@ class Compress(Request, frozen=True, kw_only=True):
 
 class ExportResult(Request, frozen=True, kw_only=True):
     """Write a result (its archive's path; empty for the source network) to a file: a job."""
-class EstimateSensitivity(Request, frozen=True, kw_only=True):
-    """Estimate how sensitive every layer is, on the task: a job; see SensitivityEstimated."""
-
-
 
     archive: str
     format: ExportFormat
     path: str
+    integers: IntegerOptions = IntegerOptions()
 
 
 class Cancel(Request, frozen=True, kw_only=True):
@@ -177,6 +204,19 @@ class LatencyMeasured(Event, frozen=True, kw_only=True):
     batch: int
 
 
+class SensitivityEstimated(Event, frozen=True, kw_only=True):
+    """The estimated rise of the task's loss with each layer alone in 4-bit integers, by name.
+
+    `reasons` are of the layers that it cannot be told of. `loss` names the loss in words,
+    `samples` is how many of the task's samples were asked.
+    """
+
+    layers: dict[str, float]
+    reasons: dict[str, str]
+    loss: str
+    samples: int
+
+
 class Described(Event, frozen=True, kw_only=True):
     """Details of one layer."""
 
@@ -203,19 +243,6 @@ class Progress(Event, frozen=True, kw_only=True):
     steps: int
     stage: str
     left: float | None = None
-
-class SensitivityEstimated(Event, frozen=True, kw_only=True):
-    """The estimated rise of the task's loss with each layer alone in 4-bit integers, by name.
-
-    `reasons` are of the layers that it cannot be told of. `loss` names the loss in words,
-    `samples` is how many of the task's samples were asked.
-    """
-
-    layers: dict[str, float]
-    reasons: dict[str, str]
-    loss: str
-    samples: int
-
 
 
 class Point(Event, frozen=True, kw_only=True):
@@ -256,6 +283,7 @@ AnyRequest = (
     OpenNetwork
     | SetTask
     | MeasureLatency
+    | EstimateSensitivity
     | DescribeLayer
     | Predict
     | Compress
@@ -269,6 +297,7 @@ AnyEvent = (
     | TrustNeeded
     | TaskReady
     | LatencyMeasured
+    | SensitivityEstimated
     | Described
     | Predicted
     | JobStarted
@@ -283,7 +312,6 @@ AnyEvent = (
 _encoder = msgspec.msgpack.Encoder()
 
 
-    | EstimateSensitivity
 def frame(message: Request | Event) -> bytes:
     """Return the message as one frame."""
     body = _encoder.encode(message)
@@ -297,7 +325,6 @@ def read_frame(stream: BinaryIO) -> bytes | None:
         return None
     size = int.from_bytes(header, "big")
     if size > LARGEST_FRAME:
-    | SensitivityEstimated
         raise ValueError(f"a frame of {size} bytes is larger than any message")
     body = stream.read(size)
     return body if len(body) == size else None

@@ -25,7 +25,13 @@ from featherweight.engine.atlas.sensitivity import SensitivityReport, estimate, 
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.compression import codings, constrain, passes, restructured
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import ExportFormat, Source, TaskSource, TaskSummary
+from featherweight.engine.events import (
+    ExportFormat,
+    IntegerOptions,
+    Source,
+    TaskSource,
+    TaskSummary,
+)
 from featherweight.engine.figures import Figure
 from featherweight.engine.inspecting.coupling import Coupling, analyse
 from featherweight.engine.inspecting.graph_outline import outline
@@ -34,13 +40,13 @@ from featherweight.engine.inspecting.statistics import details
 from featherweight.engine.inspecting.survey import FUNCTIONS_LOCK, survey
 from featherweight.engine.jobs import Check, Job, unchecked
 from featherweight.engine.layer import LayerDetails, NetworkSummary
+from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.methods.registry import methods
 from featherweight.engine.network import Network, fingerprint
 from featherweight.engine.options import MethodDescription
 from featherweight.engine.prediction import Predictor, cost_of
 from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.recipe import Recipe, recipe_to_yaml
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
@@ -56,26 +62,27 @@ from featherweight.engine.writing.safetensors import write_safetensors
 from featherweight.engine.writing.state_dict import write_state_dict
 
 FIXED_STEPS = 4
+INTEGERS = IntegerOptions()
+# Sensitivity is told of what is strong enough to tell layers apart and small enough for a proxy.
+SENSITIVE_TO = Integer(bits=4)
 UNPACKED = (
     "Its weights were stored in few bits and are float32 here: choose a precision again for layers "
     "that you compress further."
 )
 
 
-# Sensitivity is told of what is strong enough to tell layers apart and small enough for a proxy.
-SENSITIVE_TO = Integer(bits=4)
 class Session:
     """One open network with its task. What takes long takes a Job and can be cancelled."""
 
     def __init__(self) -> None:
         self._open: _Open | None = None
+        self._sensitivities: dict[str, SensitivityReport] = {}
 
     @staticmethod
     def methods() -> tuple[MethodDescription, ...]:
         """Return the description of every method."""
         return tuple(kind.description() for kind in methods().values())
 
-        self._sensitivities: dict[str, SensitivityReport] = {}
     def open(self, source: Source) -> NetworkSummary:
         """Read a network and look at it; a file that cannot be read leaves what is open.
 
@@ -93,23 +100,17 @@ class Session:
         """Read the task's data. Raises UserError or TrustNeededError."""
         opened = self._opened
         opened.task, opened.quality = read_task(source, opened.network), {}
+        opened.add_sensitivity({}, {})
         return opened.task.summary()
 
     def measure_latency(self, job: Job) -> LatencyReport:
         """Time every layer of the open network on its example; the summary carries it then."""
         # Timing hooks the modules, and questions may be asked of the network at the same time.
         opened = self._opened
-        opened.add_sensitivity({}, {})
         report = measure(opened.network.shell(), job)
         opened.add_latency(report)
         return report
 
-    def details(self, layer: str) -> LayerDetails:
-        """Return statistics, histogram and spectrum of a layer. Raises UserError if unknown."""
-        network = self._opened.network
-        if layer not in dict(network.layers()):
-            raise UserError(f"The network has no layer {layer} with weights.")
-        return details(network, layer)
     def estimate_sensitivity(self, job: Job) -> SensitivityReport:
         """Estimate on the task how much the loss rises with each layer alone in 4-bit integers.
 
@@ -131,6 +132,12 @@ class Session:
         opened.add_sensitivity(report.layers, report.reasons)
         return report
 
+    def details(self, layer: str) -> LayerDetails:
+        """Return statistics, histogram and spectrum of a layer. Raises UserError if unknown."""
+        network = self._opened.network
+        if layer not in dict(network.layers()):
+            raise UserError(f"The network has no layer {layer} with weights.")
+        return details(network, layer)
 
     def predict(self, recipe: Recipe, layers: tuple[str, ...] = ()) -> Prediction:
         """Return what a recipe would give; `layers` limits the per-layer part, empty for all."""
@@ -187,8 +194,17 @@ class Session:
             curve=curve,
         )
 
-    def export(self, archive: str, form: ExportFormat, path: str, job: Job) -> Export:
+    def export(
+        self,
+        archive: str,
+        form: ExportFormat,
+        path: str,
+        job: Job,
+        integers: IntegerOptions = INTEGERS,
+    ) -> Export:
         """Write a result, or the open network where `archive` is empty, and check what was written.
+
+        `integers` say how ONNX files compute 8-bit layers.
 
         Raises UserError where the form cannot hold the network, the check fails, or `path` is the
         network's own file or the task's; then `path` is left as it was.
@@ -205,7 +221,7 @@ class Session:
         if form == "onnx" and network.graph_lock:
             return write_opaque_onnx(network, target, opened.task, opened.network, job)
         if form == "onnx":
-            return write_onnx(network, target, opened.task, opened.network, job)
+            return write_onnx(network, target, opened.task, opened.network, job, integers)
         if form == "onnx16":
             return write_half_onnx(network, target, opened.task, opened.network, job)
         if form == "safetensors" and network.graph_lock:
@@ -281,6 +297,17 @@ class _Open:
         )
         self.summary = msgspec.structs.replace(self.summary, layers=layers)
 
+    def add_sensitivity(self, layers: Mapping[str, Figure], reasons: Mapping[str, str]) -> None:
+        known = tuple(
+            msgspec.structs.replace(
+                layer,
+                sensitivity=layers.get(layer.name),
+                sensitivity_lock=reasons.get(layer.name, ""),
+            )
+            for layer in self.summary.layers
+        )
+        self.summary = msgspec.structs.replace(self.summary, layers=known)
+
 
 def _unpacked(stored: Network) -> Network:
     if not any(isinstance(layer, CompactLayer) for _, layer in stored.layers()):
@@ -296,17 +323,6 @@ def _with_coupling(summary: NetworkSummary, network: Network, coupling: Coupling
         msgspec.structs.replace(
             layer,
             coupled=coupling.coupled(layer.name) if layer.name in locked else (),
-    def add_sensitivity(self, layers: Mapping[str, Figure], reasons: Mapping[str, str]) -> None:
-        known = tuple(
-            msgspec.structs.replace(
-                layer,
-                sensitivity=layers.get(layer.name),
-                sensitivity_lock=reasons.get(layer.name, ""),
-            )
-            for layer in self.summary.layers
-        )
-        self.summary = msgspec.structs.replace(self.summary, layers=known)
-
             locks=locked.get(layer.name, everything),
         )
         for layer in summary.layers

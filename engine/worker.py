@@ -133,8 +133,9 @@ class Worker:
                 return Predicted(id=identity, prediction=session.predict(recipe, names))
             case Compress(recipe=recipe, name=name, folder=folder):
                 return Compressed(id=identity, result=session.compress(recipe, name, folder, job))
-            case ExportResult(archive=archive, format=kind, path=path):
-                return Exported(id=identity, export=session.export(archive, kind, path, job))
+            case ExportResult(archive=archive, format=kind, path=path, integers=integers):
+                export = session.export(archive, kind, path, job, integers)
+                return Exported(id=identity, export=export)
         raise UserError(f"the engine does not know {type(request).__name__}")
 
 
@@ -143,7 +144,6 @@ def _latency_event(identity: int, report: "LatencyReport") -> LatencyMeasured:
     return LatencyMeasured(id=identity, layers=layers, total=report.total.value, batch=report.batch)
 
 
-def serve(requests: BinaryIO, events: BinaryIO) -> None:
 def _sensitivity_event(identity: int, report: "SensitivityReport") -> SensitivityEstimated:
     return SensitivityEstimated(
         id=identity,
@@ -154,6 +154,7 @@ def _sensitivity_event(identity: int, report: "SensitivityReport") -> Sensitivit
     )
 
 
+def serve(requests: BinaryIO, events: BinaryIO) -> None:
     """Answer requests until the stream of them ends."""
     worker = Worker(events)
     worker.start()

@@ -11,12 +11,14 @@ from featherweight.engine.events import (
     Described,
     DescribeLayer,
     Failed,
+    IntegerOptions,
     LatencyMeasured,
     MeasureLatency,
     Opened,
     Predict,
     Predicted,
     Ready,
+    SensitivityEstimated,
     Source,
     TaskSource,
     TaskSummary,
@@ -30,6 +32,7 @@ from featherweight.gui.job import Job
 from featherweight.gui.keeper import Keeper
 from featherweight.gui.kept_results import free_name
 from featherweight.gui.layer_latency import with_latency
+from featherweight.gui.layer_sensitivity import with_sensitivity
 from featherweight.gui.opening import NO_DATA, Attempt, Opening, project_attempt
 from featherweight.gui.project_file import Project, Unfinished, lost_choices, results_folder
 from featherweight.gui.questions import NewestQuestion
@@ -37,6 +40,8 @@ from featherweight.gui.recipe_intents import RecipeIntents
 from featherweight.gui.runs import ExportFormat, Runs
 from featherweight.gui.trust_memory import TrustMemory
 from featherweight.resources.demo.sources import demo_source, demo_task
+
+INTEGERS = IntegerOptions()
 
 
 class Document(RecipeIntents):
@@ -55,6 +60,7 @@ class Document(RecipeIntents):
         self.selection: tuple[str, ...] = ()
         self.results: tuple[Result, ...] = ()
         self.latency: LatencyMeasured | None = None
+        self.sensitivity: SensitivityEstimated | None = None
         self.details: dict[str, LayerDetails] = {}
         self._client = client
         self._opening = Opening(client, TrustMemory(folder / "trusted.yaml"), self)
@@ -80,6 +86,7 @@ class Document(RecipeIntents):
         runs.point_added.connect(self.point_added)
         runs.compressed.connect(lambda result: self.set_results((*self.results, result)))
         runs.exported.connect(self.exported)
+        runs.estimated.connect(self._on_estimated)
         runs.noticed.connect(self.noticed)
         keeper.changed.connect(self.path_changed)
         keeper.failed.connect(lambda sentence, hint: self.noticed.emit(sentence, hint, ""))
@@ -145,6 +152,11 @@ class Document(RecipeIntents):
         if self.network is not None:
             self._client.send(MeasureLatency(id=0))
 
+    def estimate_sensitivity(self) -> None:
+        """Estimate on the task how sensitive layers are, a job; see `sensitivity_changed`."""
+        if self.can_estimate:
+            self._runs.estimate()
+
     def request_details(self, layer: str) -> None:
         """Compute what the details of one layer show; answered by `details_changed`."""
         if layer in self.details:
@@ -166,6 +178,11 @@ class Document(RecipeIntents):
     def idle(self) -> bool:
         """Whether a network is open and no job is under way."""
         return self.network is not None and not self._runs.active
+
+    @property
+    def can_estimate(self) -> bool:
+        """Whether there is a task to estimate sensitivity on, and no job under way."""
+        return self.idle and self.task is not None
 
     @property
     def can_compress(self) -> bool:
@@ -192,11 +209,17 @@ class Document(RecipeIntents):
         if self.can_resume and (left := self.unfinished):
             self._runs.compress(left.recipe, left.name, self.results_folder)
 
-    def export(self, archive: str, form: ExportFormat, path: Path) -> None:
+    def export(
+        self,
+        archive: str,
+        form: ExportFormat,
+        path: Path,
+        integers: IntegerOptions = INTEGERS,
+    ) -> None:
         """Write a result (its `archive`; empty for the source network); see `exported`."""
         if self.idle:
             full = str(self.results_folder / archive) if archive else ""
-            self._runs.export(full, form, path)
+            self._runs.export(full, form, path, integers)
 
     @property
     def path(self) -> Path | None:
@@ -285,7 +308,7 @@ class Document(RecipeIntents):
         self._keeper.save()
         self.source, self.network = attempt.source, network
         self.layers = {layer.name: layer for layer in network.layers}
-        self.task = self.prediction = self.latency = None
+        self.task = self.prediction = self.latency = self.sensitivity = None
         self.selection, self.details = (), {}
         self.results = project.results if project else ()
         self._task_source = attempt.task
@@ -310,10 +333,18 @@ class Document(RecipeIntents):
     def _on_task_read(self, task: TaskSummary) -> None:
         self.task = task
         self._settle("data")
+        self._on_estimated(None)
         self.task_changed.emit()
         if task.source != self._task_source:
             self._task_source = task.source
             self._keeper.touch()
+
+    def _on_estimated(self, told: SensitivityEstimated | None) -> None:
+        if self.network is not None and told is not self.sensitivity:
+            self.sensitivity = told
+            self.layers = layers = with_sensitivity(self.layers, told)
+            self.network = msgspec.structs.replace(self.network, layers=(*layers.values(),))
+            self.sensitivity_changed.emit()
 
     def _on_recipe_changed(self) -> None:
         self._settle("recipe")

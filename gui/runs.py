@@ -11,12 +11,15 @@ from featherweight.engine.events import (
     Cancelled,
     Compress,
     Compressed,
+    EstimateSensitivity,
     Exported,
     ExportResult,
     Failed,
+    IntegerOptions,
     JobStarted,
     Point,
     Progress,
+    SensitivityEstimated,
 )
 from featherweight.engine.recipe import Recipe
 from featherweight.gui.engine_client import EngineClient
@@ -34,6 +37,7 @@ class Runs(QObject):
     point_added = Signal(str, int, float)
     compressed = Signal(object)  # Result
     exported = Signal(object)  # Export
+    estimated = Signal(object)  # SensitivityEstimated
     noticed = Signal(str, str, str)
 
     def __init__(self, client: EngineClient, parent: QObject) -> None:
@@ -72,10 +76,20 @@ class Runs(QObject):
         self._set_unfinished(Unfinished(name=name, recipe=recipe))
         self.changed.emit()
 
-    def export(self, archive: str, form: ExportFormat, path: Path) -> None:
-        """Write a result to a file."""
-        request = ExportResult(id=0, archive=archive, format=form, path=str(path))
+    def export(
+        self, archive: str, form: ExportFormat, path: Path, integers: IntegerOptions
+    ) -> None:
+        """Write a result to a file; `integers` are for ONNX files with 8-bit layers."""
+        request = ExportResult(
+            id=0, archive=archive, format=form, path=str(path), integers=integers
+        )
         self.job = Job(request=self._client.send(request), kind="export", name=path.name)
+        self.changed.emit()
+
+    def estimate(self) -> None:
+        """Estimate how sensitive the layers are."""
+        request = self._client.send(EstimateSensitivity(id=0))
+        self.job = Job(request=request, kind="sensitivity", name="Sensitivity")
         self.changed.emit()
 
     def cancel(self) -> None:
@@ -105,6 +119,10 @@ class Runs(QObject):
             case Exported(export=export):
                 self._set_state("done")
                 self.exported.emit(export)
+                return True
+            case SensitivityEstimated():
+                self._set_state("done")
+                self.estimated.emit(event)
                 return True
             case Cancelled(step=step):
                 job.step = step

@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import TaskSource
+from featherweight.engine.events import IntegerOptions, TaskSource
 from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.jobs import Job
 from featherweight.engine.methods.precision.codebook import CodebookForm
@@ -22,6 +22,7 @@ from featherweight.engine.task import Task, evaluating, read_task
 from featherweight.engine.weight_forms import StoredForm
 from featherweight.engine.writing.batch_norm_folding import folded
 from featherweight.engine.writing.files import write_file
+from featherweight.engine.writing.integer_sums import sums_exactly
 from featherweight.engine.writing.onnx_activations import integer_nodes, quantize_activations
 from featherweight.engine.writing.onnx_checks import (
     TOLERANCE,
@@ -39,13 +40,13 @@ LEAST_AGREEMENT, LARGEST_ERROR = 98.0, 0.05
 LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_ELEMENTS = 32, 512, 2**24
 CALIBRATION_BATCH, BATCH_ELEMENTS = 64, 2**20
 STEPS = 6
+INTEGERS = IntegerOptions()
 # Why layers run in floats all the same, how else they could, and what is said where they do.
 SPECIAL = {
     "integers": (
         "8-bit layers run in floats",
         "in integers",
-        "{} run{} in 8-bit integers, activations too. These use 7 of the 8 bits, so "
-        "that sums are exact on processors without 8-bit dot products.",
+        "{} run{} in 8-bit integers, activations too.",
     ),
     "products": (
         "Small weights run in floats",
@@ -61,7 +62,7 @@ class _Candidate:
     """A model that may be written, in ONNX Runtime, and how it compares with torch.
 
     `special` names another way of computing than in floats (see SPECIAL), `layers` the weights
-    that take it.
+    that take it, `note` what else there is to say of it.
     """
 
     model: onnx.ModelProto
@@ -69,18 +70,24 @@ class _Candidate:
     runtime: Runtime
     special: str = ""
     layers: frozenset[str] = frozenset()
+    note: str = ""
     checks: dict[str, Figure] = field(default_factory=dict)
 
 
 def write_onnx(
-    network: Network, path: Path, task: Task | None, source: Network | None, job: Job
+    network: Network,
+    path: Path,
+    task: Task | None,
+    source: Network | None,
+    job: Job,
+    integers: IntegerOptions = INTEGERS,
 ) -> Export:
     """Write the network, compact layers included, and return what was checked of the file.
 
     It is compared with torch on the samples to measure on (random inputs without a task), and
     timed by turns with the export of `source`, both at the example's batch. 8-bit layers run in
-    integers where there is data to calibrate on, or products take weights of 4 and 8 bits as they
-    are, if that proves faster and keeps the labels.
+    integers where there is data to calibrate on, in the way that `integers` say, or products take
+    weights of 4 and 8 bits as they are, if that proves faster and keeps the labels.
     Raises UserError, with nothing written, where the network cannot be exported or differs.
     """
     job.begin(STEPS)
@@ -90,7 +97,8 @@ def write_onnx(
     put_weights(exported.model, exported.forms)
     job.advance("Drawing the graph")
     exact = _exact(exported)
-    whole = _in_integers(exported, task, job.check) if task and task.source.data else None
+    data = task if task and task.source.data else None
+    whole = _in_integers(exported, data, integers, job.check) if data else None
     candidates = [exact, *(made for made in (whole, products) if made)]
     job.advance("Making the weights small")
     compare_on = task or read_task(TaskSource(kind="fidelity"), source or network)
@@ -123,14 +131,42 @@ def _exact(exported: Exported) -> _Candidate:
     return _candidate(model, exported.inputs)
 
 
-def _in_integers(exported: Exported, task: Task, check: Callable[[], None]) -> _Candidate | None:
+def _in_integers(
+    exported: Exported, task: Task, options: IntegerOptions, check: Callable[[], None]
+) -> _Candidate | None:
     """Return the model that computes its 8-bit layers in integers, if it has any."""
     if not integer_nodes(exported.model):
         return None
     model = _copy(exported.model)
-    kept = quantize_activations(model, _calibration(task, exported.inputs, check))
+    bits, note = _activation_bits(options)
+    batches = _calibration(task, exported.inputs, check)
+    kept = quantize_activations(model, batches, options, bits)
     multiply_out(model, kept)
-    return _candidate(model, exported.inputs, "integers", kept) if kept else None
+    if not kept:
+        return None
+    made = _candidate(model, exported.inputs, "integers", kept)
+    made.note = f"{note} Ranges of activations: {_ranges_named(options)}."
+    return made
+
+
+def _activation_bits(options: IntegerOptions) -> tuple[int, str]:
+    """Return how many of 8 bits activations use, and why."""
+    if options.activation_bits != "auto":
+        return int(options.activation_bits), f"They use {options.activation_bits} bits, as asked."
+    if sums_exactly():
+        return 8, (
+            "They use 8 bits, because this processor sums 8-bit products exactly; one without "
+            "8-bit dot products would need 7."
+        )
+    return 7, "They use 7 bits of 8, because sums of 8-bit products overflow on this processor."
+
+
+def _ranges_named(options: IntegerOptions) -> str:
+    if options.ranges == "percentile":
+        return f"percentile {options.percentile:g}"
+    return {"error": "least squared error", "entropy": "least divergence"}.get(
+        options.ranges, options.ranges
+    )
 
 
 def _as_they_are(exported: Exported) -> _Candidate | None:
@@ -246,7 +282,7 @@ def _form_notes(forms: dict[str, StoredForm], chosen: _Candidate) -> Iterator[st
     if chosen.special:
         count = len(chosen.layers)
         subject, ending = ("1 layer", "s") if count == 1 else (f"{count} layers", "")
-        yield SPECIAL[chosen.special][2].format(subject, ending)
+        yield f"{SPECIAL[chosen.special][2].format(subject, ending)} {chosen.note}".strip()
     floats = [
         form
         for name, form in forms.items()

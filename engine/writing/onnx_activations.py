@@ -1,11 +1,10 @@
 """Static quantization of activations, so that ONNX Runtime computes 8-bit layers in integers.
 
-Activations are unsigned with 7 bits used of 8 within the calibrated range: processors without
-8-bit dot products add pairs of products in 16 bits, which 255 times 127 twice would overflow.
+Processors without 8-bit dot products add pairs of products in 16 bits, which 255 times 127 twice
+would overflow: for them activations use 7 bits of 8 within their range.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +12,16 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from featherweight.engine.events import IntegerOptions
+from featherweight.engine.writing.activation_ranges import Observed, Range, chosen_range
 from featherweight.engine.writing.onnx_weights import set_nodes
 
 Array = npt.NDArray[np.generic]
 OPERATORS = ("Conv", "Gemm", "MatMul")
-LEVELS = 127
-OUTLIERS = 1e-4
+LIMITING = ("Relu", "Clip")
+LARGEST = 255
 LARGEST_BIAS = 2**30
 MOST_VALUES = 2**20
-
-
-@dataclass(frozen=True)
-class Range:
-    """The scale and the zero point of an activation."""
-
-    scale: float
-    zero: int
 
 
 def integer_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -47,37 +40,52 @@ def integer_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def quantize_activations(
-    model: onnx.ModelProto, calibration: Iterable[Mapping[str, Array]]
+    model: onnx.ModelProto,
+    calibration: Iterable[Mapping[str, Array]],
+    options: IntegerOptions,
+    bits: int,
 ) -> set[str]:
     """Put pairs of QuantizeLinear and DequantizeLinear around 8-bit layers, in place.
 
-    `calibration` are batches of inputs by name; ranges reach to the 99.99th percentile. Returns
+    `calibration` are batches of inputs by name; activations use so many `bits`, 7 or 8. Returns
     the weights of the layers that now run in integers, by the names they are read under.
     """
     graph = model.graph
     nodes = integer_nodes(model)
     names = dict.fromkeys(name for node in nodes for name in (node.input[0], _result(graph, node)))
     outputs = {value.name for value in graph.output}
-    ranges = _ranges(model, [name for name in names if name not in outputs], calibration)
-    done = [node for node in nodes if node.input[0] in ranges and _bias_fits(graph, node, ranges)]
+    ranges = _ranges(
+        model, [name for name in names if name not in outputs], calibration, options, bits
+    )
+    done = [node for node in nodes if node.input[0] in ranges and _has_known_bias(graph, node)]
     for node in done:
+        _fit_bias(graph, node, ranges)
         _quantize_bias(graph, node, ranges)
     used = {name for node in done for name in (node.input[0], _result(graph, node))}
-    _put_pairs(graph, {name: ranges[name] for name in ranges if name in used})
+    ended = {
+        _result(graph, node)
+        for node in done
+        if _result(graph, node) in ranges and _drop_limit(graph, node)
+    }
+    _put_pairs(graph, {name: ranges[name] for name in ranges if name in used}, ended)
     return {node.input[1] for node in done}
 
 
 def _result(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
-    """Return what leaves a layer: the output of the ReLU behind it, where one follows alone."""
+    """Return what leaves a layer: the output of what limits it behind it, if that follows alone."""
     output: str = node.output[0]
     users = [user for user in graph.node if output in user.input]
-    if len(users) == 1 and users[0].op_type == "Relu":
+    if len(users) == 1 and users[0].op_type in LIMITING and users[0].input[0] == output:
         return str(users[0].output[0])
     return output
 
 
 def _ranges(
-    model: onnx.ModelProto, names: list[str], calibration: Iterable[Mapping[str, Array]]
+    model: onnx.ModelProto,
+    names: list[str],
+    calibration: Iterable[Mapping[str, Array]],
+    options: IntegerOptions,
+    bits: int,
 ) -> dict[str, Range]:
     watched = onnx.ModelProto.FromString(model.SerializeToString())
     known = {value.name for value in (*watched.graph.input, *watched.graph.output)}
@@ -85,33 +93,64 @@ def _ranges(
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), options)
-    low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), settings)
+    observed = {name: Observed() for name in names}
     for batch in calibration:
         found = dict(zip(inner, session.run(inner, dict(batch)), strict=True)) | dict(batch)
         for name in names:
             values = found[name].reshape(-1)
-            ends = np.quantile(values[:: -(-values.size // MOST_VALUES)], (OUTLIERS, 1 - OUTLIERS))
-            low[name] = min(low[name], float(ends[0]))
-            high[name] = max(high[name], float(ends[1]))
-    return {name: _range(low[name], high[name]) for name in names}
+            observed[name].add(values[:: -(-values.size // MOST_VALUES)])
+    return {name: chosen_range(observed[name], options, (1 << bits) - 1) for name in names}
 
 
-def _range(low: float, high: float) -> Range:
-    scale = (high - low) / LEVELS or 1.0
-    return Range(scale, round(-low / scale))
+def _fit_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[str, Range]) -> None:
+    """Give rows of a layer's weight a wider scale where 32 bits cannot hold the bias, in place.
 
-
-def _bias_fits(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[str, Range]) -> bool:
+    Such a bias is so much larger than all else in its sum that the coarser weights are lost in it.
+    """
     if len(node.input) < 3:
-        return True
+        return
+    dequantize = next(made for made in graph.node if node.input[1] in made.output)
+    axis = next(a.i for a in dequantize.attribute if a.name == "axis")
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    whole, scales = (tensors[name] for name in dequantize.input[:2])
+    levels, factors = numpy_helper.to_array(whole), numpy_helper.to_array(scales)
     bias = _initializer(graph, node.input[2])
-    if bias is None:
+    assert bias is not None
+    steps = np.abs(bias / (factors.astype(np.float64) * ranges[node.input[0]].scale))
+    needed = np.maximum((steps if factors.ndim else steps.max()) / LARGEST_BIAS, 1.0)
+    sides = [-1 if factors.ndim and at == axis else 1 for at in range(levels.ndim)]
+    narrowed = np.rint(levels / np.reshape(needed, sides)).astype(np.int8)
+    widened = (factors * needed).astype(np.float32)
+    whole.CopyFrom(numpy_helper.from_array(narrowed, whole.name))
+    scales.CopyFrom(numpy_helper.from_array(widened, scales.name))
+
+
+def _drop_limit(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    """Take out the Relu or Clip behind a layer, in place, if integers from 0 on can stand for it.
+
+    Returns whether it also has an upper end, which they must end at.
+    """
+    result = _result(graph, node)
+    limit = next(other for other in graph.node if result in other.output)
+    if limit.op_type == "Clip":
+        bounds = [_initializer(graph, name) for name in limit.input[1:]]
+        if len(bounds) != 2 or any(bound is None for bound in bounds):
+            return False
+        low, high = (float(bound) for bound in bounds if bound is not None)
+        if not low <= 0.0 <= high:
+            return False
+    elif limit.op_type != "Relu":
         return False
-    scales = _weight_scales(graph, node) * ranges[node.input[0]].scale
-    return bool((np.abs(bias) / scales < LARGEST_BIAS).all())
+    graph.node.remove(limit)
+    node.output[0] = result
+    return bool(limit.op_type == "Clip")
+
+
+def _has_known_bias(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    return len(node.input) < 3 or _initializer(graph, node.input[2]) is not None
 
 
 def _quantize_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[str, Range]) -> None:
@@ -136,8 +175,11 @@ def _quantize_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[st
         graph.initializer.remove(next(t for t in graph.initializer if t.name == name))
 
 
-def _put_pairs(graph: onnx.GraphProto, ranges: dict[str, Range]) -> None:
-    """Quantize each of these activations; whoever reads it reads what is left of it."""
+def _put_pairs(graph: onnx.GraphProto, ranges: dict[str, Range], ended: set[str]) -> None:
+    """Quantize each of these activations; whoever reads it reads what is left of it.
+
+    Those in `ended` keep no value beyond their range.
+    """
     produced = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
         for position, name in enumerate(node.input):
@@ -146,24 +188,28 @@ def _put_pairs(graph: onnx.GraphProto, ranges: dict[str, Range]) -> None:
     nodes: list[onnx.NodeProto] = []
     for name in ranges:
         if name not in produced:
-            nodes += _pair(graph, name, ranges[name])
+            nodes += _pair(graph, name, ranges[name], name in ended)
     for node in graph.node:
         nodes.append(node)
         for name in node.output:
             if name in ranges:
-                nodes += _pair(graph, name, ranges[name])
+                nodes += _pair(graph, name, ranges[name], name in ended)
     set_nodes(graph, nodes)
 
 
-def _pair(graph: onnx.GraphProto, name: str, range_: Range) -> list[onnx.NodeProto]:
+def _pair(graph: onnx.GraphProto, name: str, range_: Range, ended: bool) -> list[onnx.NodeProto]:
     scale = numpy_helper.from_array(np.array(range_.scale, np.float32), f"{name}.scale")
     zero = numpy_helper.from_array(np.array(range_.zero, np.uint8), f"{name}.zero")
     graph.initializer.extend([scale, zero])
     sides, between = [scale.name, zero.name], f"{name}.quantized"
-    return [
-        helper.make_node("QuantizeLinear", [name, *sides], [between]),
-        helper.make_node("DequantizeLinear", [between, *sides], [f"{name}.dequantized"]),
-    ]
+    nodes = [helper.make_node("QuantizeLinear", [name, *sides], [between])]
+    if ended and range_.top < LARGEST:
+        top = numpy_helper.from_array(np.array(range_.top, np.uint8), f"{name}.top")
+        graph.initializer.append(top)
+        nodes.append(helper.make_node("Clip", [between, "", top.name], [f"{name}.ended"]))
+        between = f"{name}.ended"
+    output = f"{name}.dequantized"
+    return [*nodes, helper.make_node("DequantizeLinear", [between, *sides], [output])]
 
 
 def _weight_scales(graph: onnx.GraphProto, node: onnx.NodeProto) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
@@ -19,10 +20,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from featherweight.engine.events import IntegerOptions
+from featherweight.engine.options import Scalar, describe
 from featherweight.engine.results import Export
 from featherweight.gui import wording
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.figure_table import FigureTable
+from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.panel import Panel, Section
 from featherweight.gui.widgets.plain_table import PlainTable
 from featherweight.gui.widgets.text import ElidedLabel, label
@@ -88,6 +92,7 @@ class ExportDialog(QDialog):
         stem = f"{Path(document.name).stem} {self._result}".strip()
         self._stem = stem.replace("/", "-").replace(":", "-")
         self._waiting = False
+        self._integers = IntegerOptions()
         self.setWindowTitle("Export")
         self.setObjectName("export_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -124,6 +129,9 @@ class ExportDialog(QDialog):
         reason = self._lock.rstrip(".")
         self.locked.setText(f"The other formats need a graph, and here is none: {reason}.")
         self.locked.setVisible(bool(self._lock))
+        self.integers = OptionForm("export_option")
+        self.integers.show_options(describe(IntegerOptions))
+        self.integers.changed.connect(self._on_option_changed)
         self.problem = label("", "warning", wrap=True)
         self.problem.setObjectName("export_problem")
         self.bar = QProgressBar()
@@ -144,10 +152,10 @@ class ExportDialog(QDialog):
             grid.addWidget(title_label, row, 0)
             grid.addWidget(control, row, 1)
         grid.addWidget(self.browse_button, 1, 2)
-        pieces = (self.about, self.locked, self.problem, self.bar, self.stage)
+        pieces = (self.about, self.locked, self.integers, self.problem, self.bar, self.stage)
         for row, piece in enumerate(pieces, 2):
             grid.addWidget(piece, row, 1, 1, 2)
-        grid.setRowStretch(7, 1)
+        grid.setRowStretch(2 + len(pieces), 1)
         self.form.currentIndexChanged.connect(self._on_form_changed)
         self.browse_button.clicked.connect(self._on_browse)
         self.path.textChanged.connect(self._on_path_changed)
@@ -209,7 +217,9 @@ class ExportDialog(QDialog):
         super().reject()
 
     def _on_form_changed(self) -> None:
-        _, _, suffix, about = FORMS[self.form.currentIndex()]
+        form, _, suffix, about = FORMS[self.form.currentIndex()]
+        task = self._document.task
+        self.integers.setVisible(form == "onnx" and task is not None and bool(task.source.data))
         bare = bool(self._lock) and suffix == SOURCED
         self.about.setText(WEIGHTS_ONLY[1] if bare else about)
         path = Path(self.path.text()) if self.path.text() else Path.home() / self._stem
@@ -277,13 +287,16 @@ class ExportDialog(QDialog):
         target = self._target
         self.path.setText(str(target))
         self._set_waiting(True)
-        self._document.export(self._archive, form, target)
+        self._document.export(self._archive, form, target, self._integers)
+
+    def _on_option_changed(self, name: str, value: Scalar) -> None:
+        self._integers = msgspec.structs.replace(self._integers, **{name: value})
 
     def _set_waiting(self, waiting: bool) -> None:
         self._waiting = waiting
         self.bar.setVisible(waiting)
         self.stage.setText("")
-        for control in (self.form, self.path, self.browse_button):
+        for control in (self.form, self.path, self.browse_button, self.integers):
             control.setEnabled(not waiting)
         self._on_path_changed()
 

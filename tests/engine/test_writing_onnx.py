@@ -158,7 +158,9 @@ def test_that_integer_computation_keeps_the_labels_and_gains_speed(
 ) -> None:
     assert eight_bit_export.checks["label_agreement"].value >= 99.0
     assert eight_bit_export.checks["speedup"].value > 1.2
-    assert any("9 layers run in 8-bit integers" in note for note in eight_bit_export.notes)
+    (note,) = [note for note in eight_bit_export.notes if "9 layers run in 8-bit" in note]
+    assert "Ranges of activations: least squared error." in note
+    assert "on this processor" in note or "because this processor" in note
 
 
 def test_that_integers_in_the_file_are_those_of_the_layer(
@@ -181,20 +183,6 @@ def test_that_fast_integer_sums_do_not_saturate_on_this_processor(
     fast = run(eight_bit_file, inputs)[0]
     exact = run(eight_bit_file, inputs, "ORT_DISABLE_ALL")[0]
     assert relative_error(fast, exact) < 0.02
-
-
-def test_that_activations_use_seven_bits_in_their_calibrated_range(
-    eight_bit_file: Path, task: Task
-) -> None:
-    model = onnx.load(eight_bit_file)
-    names = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    runtime = onnxruntime.InferenceSession(model.SerializeToString())
-    inputs, _ = task.recovery.batch(range(64))
-    found = runtime.run(names, {runtime.get_inputs()[0].name: inputs[0].numpy()})
-    assert all(values.dtype == np.uint8 for values in found)
-    assert all(np.quantile(values, 0.999) <= 128 for values in found)
-    assert max(values.max() for values in found) > 100
 
 
 def test_that_batch_norm_with_negative_and_zero_factors_goes_into_the_integers(
