@@ -89,7 +89,7 @@ def export(network: Network, opset: int) -> Exported:
     inputs = network.input_names
     names = [*inputs, *module.forms]
     example = _example(network)
-    reason = network.graph_lock
+    reason = network.graph_lock or _unknown_recurrence(network)
     with torch.no_grad(), _quiet():
         if not reason:
             try:
@@ -102,6 +102,18 @@ def export(network: Network, opset: int) -> Exported:
         _name_weights(model)
     note = f"The older exporter wrote the file, because the newer one failed: {reason}"
     return Exported(model, _put_numbers(model, module), inputs, (note,))
+
+
+def _unknown_recurrence(network: Network) -> str:
+    """Return why the newer exporter cannot write a recurrent layer; empty where it can.
+
+    It knows LSTM and GRU; of other layers it would write the shapes alone (see recurrent_shapes).
+    """
+    layers = network.module.modules()
+    plain = (layer.settings if isinstance(layer, CompactLayer) else layer for layer in layers)
+    if any(isinstance(layer, nn.RNN) for layer in plain):
+        return "it knows no plain recurrent layers"
+    return ""
 
 
 def _by_graph(
