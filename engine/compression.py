@@ -17,6 +17,7 @@ from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.coding.sparse_index import SparseIndex
+from featherweight.engine.methods.equalization import equalize
 from featherweight.engine.methods.method import CodingMethod, FactorMethod, stored_weights
 from featherweight.engine.methods.structure.channel_pruning import (
     ChannelPruning,
@@ -44,9 +45,9 @@ def restructured(
 ) -> Network:
     """Return a copy of the network in its new shape; the network itself is unchanged.
 
-    Channels go first, everywhere at once; then layers become chains of factors. `collect` measures
-    what methods ask of the data. With `skeleton` the copy is on the meta device: shapes without
-    numbers, for counting.
+    Channels go first, everywhere at once; then layers become chains of factors; then those whose
+    precision asks for it share their ranges. `collect` measures what methods ask of the data. With
+    `skeleton` the copy is on the meta device: shapes without numbers, for counting.
     Raises UserError where a layer is too small for its method once its channels are gone.
     """
     made = network.skeleton() if skeleton else network.copy()
@@ -70,6 +71,8 @@ def restructured(
     for name, method in factored.items():
         check()
         _factor(made, name, method, found.get(name, {}), check, skeleton)
+    if not skeleton:
+        equalize(made, _equalized(made, chosen), check)
     return made
 
 
@@ -145,6 +148,15 @@ def _constraint_needs(network: Network, chosen: Mapping[str, Chosen]) -> dict[st
         for name, methods in chosen.items()
         for part in network.parts[name]
     }
+
+
+def _equalized(network: Network, chosen: Mapping[str, Chosen]) -> list[str]:
+    return [
+        part
+        for name, methods in chosen.items()
+        if methods.precision and methods.precision.equalizes()
+        for part in network.parts[name]
+    ]
 
 
 def codings(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, CodingMethod]:

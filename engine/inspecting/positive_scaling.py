@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from featherweight.engine.inspecting.channel_calls import FunctionCall
 from featherweight.engine.inspecting.channel_functions import MOVES, POOL
-from featherweight.engine.inspecting.channel_layers import PASSIVE, BatchNorm
+from featherweight.engine.inspecting.channel_layers import PASSIVE, BatchNorm, Convolution
 from featherweight.engine.inspecting.coupling import ChannelSet
 from featherweight.engine.network import Network
 
@@ -33,16 +33,10 @@ def scaling_path(
     What follows may be one batch norm, right behind the layer, and then whatever is positively
     homogeneous, as ReLU and pooling are. None where there is anything else on the way.
     """
-    if len(found.layers) != 1 or not isinstance(network.module, fx.GraphModule):
+    begun = _begun(network, found.layers[0]) if len(found.layers) == 1 else None
+    if begun is None:
         return None
-    path = ScalingPath(found.layers[0])
-    starts = network.graph.find_nodes(op="call_module", target=path.producer)
-    if len(starts) != 1:
-        return None
-    (start,) = starts
-    after = next(iter(start.users), None)
-    if after is not None and len(start.users) == 1 and _is_norm(network, after):
-        path, start = ScalingPath(path.producer, str(after.target)), after
+    path, start = begun
     pending, done = [start], set[fx.Node]()
     while pending:
         for user in pending.pop().users:
@@ -53,6 +47,53 @@ def scaling_path(
                 return None
             pending.append(user)
     return path
+
+
+def norm_behind(network: Network, producer: str) -> str:
+    """Return the batch norm that alone reads a layer, as it is; empty where there is none."""
+    begun = _begun(network, producer)
+    return begun[0].norm if begun else ""
+
+
+def sole_reader(network: Network, producer: str) -> str:
+    """Return the one layer that multiplies a layer's channels by weights.
+
+    Empty where it is not the only one, or what is not positively homogeneous lies between.
+    """
+    begun = _begun(network, producer)
+    pending, done, readers = [begun[1]] if begun else [], set[fx.Node](), set[str]()
+    while pending:
+        for user in pending.pop().users:
+            if user in done:
+                continue
+            done.add(user)
+            if user.op == "call_module" and isinstance(
+                network.layer(str(user.target)), nn.Linear | Convolution
+            ):
+                readers.add(str(user.target))
+            elif _scales(network, user) and len(user.all_input_nodes) == 1:
+                pending.append(user)
+            else:
+                return ""
+    if len(readers) != 1:
+        return ""
+    (reader,) = readers
+    calls = network.graph.find_nodes(op="call_module", target=reader)
+    return reader if len(calls) == 1 and reader != producer else ""
+
+
+def _begun(network: Network, producer: str) -> tuple[ScalingPath, fx.Node] | None:
+    """Return the path with a norm right behind the layer, and the node where it ends."""
+    if not isinstance(network.module, fx.GraphModule):
+        return None
+    starts = network.graph.find_nodes(op="call_module", target=producer)
+    if len(starts) != 1:
+        return None
+    (start,) = starts
+    after = next(iter(start.users), None)
+    if after is not None and len(start.users) == 1 and _is_norm(network, after):
+        return ScalingPath(producer, str(after.target)), after
+    return ScalingPath(producer), start
 
 
 def _is_norm(network: Network, node: fx.Node) -> bool:

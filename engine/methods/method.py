@@ -157,6 +157,10 @@ class PrecisionMethod(Method, frozen=True, kw_only=True):
         """Return a form of the same size that starts where the evidence says it does least harm."""
         return self.trainable(weight, mask, check)
 
+    def equalizes(self) -> bool:
+        """Say whether layers that follow each other first share their ranges evenly."""
+        return False
+
     def symbol_bits(self) -> int:
         """Return the bits of one symbol before coding."""
         raise NotImplementedError

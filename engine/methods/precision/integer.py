@@ -2,8 +2,8 @@
 
 Jacob et al.: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference (2018); the straight-through gradient is from Bengio, Léonard, Courville (2013); groups
-along the inputs and rounding by the inputs' moments are from Frantar et al.: GPTQ (2023), the
-correction of the bias from Nagel et al.: Data-Free Quantization (2019).
+along the inputs and rounding by the inputs' moments are from Frantar et al.: GPTQ (2023),
+correction of the bias and equalized ranges from Nagel et al.: Data-Free Quantization (2019).
 """
 
 import math
@@ -168,6 +168,16 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
         ),
     ] = False
 
+    equalize: Annotated[
+        bool,
+        words(
+            "Equalize ranges",
+            "Where only ReLU, pooling or the like lies between two layers that both ask for it, "
+            "make channels of the first smaller or larger and the second's weights for them the "
+            "other way, so that both have even ranges. Of use with one scale in all.",
+        ),
+    ] = False
+
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
         """Return why the layer's weights cannot become integers; empty if they can."""
@@ -188,6 +198,10 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
         """Return the inputs' moments if the rounding or the bias goes by them."""
         by_data = self.rounding == "gptq" or self.bias_correction
         return frozenset({"moments"}) if by_data else frozenset()
+
+    def equalizes(self) -> bool:
+        """Say whether its range is shared evenly with the layers before and after."""
+        return self.equalize
 
     def corrects_bias(self) -> bool:
         """Say whether the bias takes up the mean error."""
