@@ -50,6 +50,9 @@ WORDS = {
     "measure_latency": Words(
         "&Measure latency", "Ctrl+L", "Time every layer on this machine", "stopwatch"
     ),
+    "estimate_sensitivity": Words(
+        "Estimate sensiti&vity", "Ctrl+Shift+L", "Estimate what 4 bits in a layer do to the loss"
+    ),
     "restart_engine": Words(
         "Restart the en&gine", "Ctrl+Shift+E", "End the engine process and start another"
     ),
@@ -77,7 +80,10 @@ MENUS = {
     ),
     "&Edit": ("undo", "redo", "", "clear_selected", "clear_all"),
     "&View": ("scheme_system", "scheme_light", "scheme_dark", ""),
-    "&Run": ("compress", "resume", "cancel", "", "measure_latency", "", "restart_engine"),
+    "&Run": (
+        *("compress", "resume", "cancel", ""),
+        *("measure_latency", "estimate_sensitivity", "", "restart_engine"),
+    ),
     "&Help": ("method_help", "shortcuts", "about"),
 }
 

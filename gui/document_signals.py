@@ -17,6 +17,7 @@ class DocumentSignals(QObject):
     job_changed = Signal()  # state, progress or another job; see `job`
     point_added = Signal(str, int, float)  # series, step, value; also kept in job.points
     latency_changed = Signal()  # layers now carry latency and share
+    sensitivity_changed = Signal()  # layers now carry sensitivity or why not, or none any more
     details_changed = Signal(str)  # layer whose details are in `details`
     exported = Signal(object)  # engine.results.Export
     noticed = Signal(str, str, str)  # one sentence, hint, details for a log

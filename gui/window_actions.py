@@ -85,6 +85,7 @@ class WindowActions(QObject):
             "cancel": document.cancel,
             "resume": document.resume,
             "measure_latency": document.measure_latency,
+            "estimate_sensitivity": document.estimate_sensitivity,
             "restart_engine": self._client.restart,
             "quit": self._window.quit,
             "method_help": self.explain,
@@ -115,6 +116,7 @@ class WindowActions(QObject):
             "cancel": job is not None and job.state == "running",
             "resume": document.can_resume,
             "measure_latency": document.idle,
+            "estimate_sensitivity": document.can_estimate,
         }.items():
             self._actions[name].setEnabled(possible)
         self._actions["undo"].setText(f"&Undo {stack.undoText()}".rstrip())

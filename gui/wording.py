@@ -33,6 +33,7 @@ BASIS_HELP: dict[Basis, str] = {
     "simulated": "From a run that imitates the real thing, such as fake quantization.",
     "measured": "From the real thing: the file on disk, the clock, the labels.",
 }
+SENSITIVITY = "loss at 4 bits, estimated"
 SLOT_TITLES = {
     "structure": "Structure",
     "sparsity": "Sparsity",
@@ -106,6 +107,13 @@ def milliseconds(value: float) -> str:
     if value and value < 0.9995:
         return f"{value * 1000:.0f} µs"
     return f"{value / 1000:.2f} s" if value >= 1000 else f"{_digits(value)} ms"
+
+
+def rise(value: float) -> str:
+    """Return by how much a loss rises, in two digits: 0.0064, 3.1e\u22125."""
+    if value and abs(value) < 0.0001:
+        return f"{value:.1e}".replace("e-0", "e-").replace("-", MINUS)
+    return f"{value:.2g}" if abs(value) < 100 else count(value)
 
 
 def percent(share: float, places: int = 1) -> str:

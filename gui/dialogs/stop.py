@@ -9,6 +9,7 @@ LEFT = {
     "compress": "It stops at its last checkpoint, and can be resumed from there when the project"
     " is opened again.",
     "export": "The file will not be written.",
+    "sensitivity": "Nothing of the estimate is kept.",
 }
 
 

@@ -17,10 +17,13 @@ COLOURINGS = {
     "parameters": "Parameters",
     "macs": "MACs",
     "latency": "Latency",
+    "sensitivity": "Sensitivity",
     "choices": "Choices",
 }
 LEVELS = 12
 STRONGEST = 0.9
+
+_WORDED = {"latency": wording.milliseconds, "sensitivity": wording.rise}
 
 Entries = tuple[tuple[str, str], ...]
 
@@ -59,13 +62,15 @@ class GraphBoxes:
         return known
 
     def value(self, block: Block, what: str) -> float:
-        """Return parameters, MACs or measured milliseconds of the layers in a block."""
+        """Return parameters, MACs, milliseconds or rise of the loss of the layers in a block."""
         layers = [self.layers[name] for name in self.names(block)]
         if what == "parameters":
             return sum(layer.parameters for layer in layers)
         if what == "macs":
             return sum(layer.macs or 0 for layer in layers)
-        return sum(layer.latency.value for layer in layers if layer.latency is not None)
+        timed = what == "latency"
+        figures = [layer.latency if timed else layer.sensitivity for layer in layers]
+        return sum(figure.value for figure in figures if figure is not None)
 
     def colour_by(self, what: str, recipe: Recipe, words: LayerWords) -> Colouring:
         """Colour the boxes by a figure, or by what the recipe does to them."""
@@ -73,16 +78,17 @@ class GraphBoxes:
         if what == "choices":
             return self._by_choices(blocks, recipe, words)
         values = [self.value(block, what) for block in blocks]
+        coloured = [self._is_told(block, what) for block in blocks]
         most = max(values, default=0.0)
         if not most:
             return Colouring()
         scale = shades()
         return Colouring(
             tuple(
-                (scale[round((value / most) ** 0.5 * LEVELS)],) if self.names(block) else ()
-                for block, value in zip(blocks, values, strict=True)
+                (scale[round((value / most) ** 0.5 * LEVELS)],) if told else ()
+                for told, value in zip(coloured, values, strict=True)
             ),
-            wording.milliseconds(most) if what == "latency" else wording.count(most),
+            _WORDED.get(what, wording.count)(most),
         )
 
     def describe(self, block: Block, words: LayerWords, recipe: Recipe) -> tuple[str, ...]:
@@ -109,7 +115,16 @@ class GraphBoxes:
         parameters, macs = (wording.count(self.value(block, w)) for w in ("parameters", "macs"))
         latency = self.value(block, "latency")
         measured = f", {wording.milliseconds(latency)}" if latency else ""
-        return f"{parameters} parameters, {macs} MACs{measured}"
+        rise = self.value(block, "sensitivity")
+        told = f", +{wording.rise(rise)} {wording.SENSITIVITY}" if rise else ""
+        return f"{parameters} parameters, {macs} MACs{measured}{told}"
+
+    def _is_told(self, block: Block, what: str) -> bool:
+        """Say whether a block has a colour; no rise of the loss is another thing than none told."""
+        names = self.names(block)
+        if what == "sensitivity":
+            return any(self.layers[name].sensitivity is not None for name in names)
+        return bool(names)
 
     def _box(self, shown: Shown) -> Box:
         block, node = shown.block, shown.block.node

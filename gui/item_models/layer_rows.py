@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from featherweight.engine.figures import Figure
 from featherweight.engine.layer import Layer
 
 
@@ -26,6 +27,7 @@ class Row:
     macs: int = 0
     uncounted: bool = False
     latency: float | None = None
+    sensitivity: float | None = None
     bits_before: int = 0
     bits: int | None = None
     chosen: tuple[str, ...] = ()
@@ -157,16 +159,21 @@ def _add_up(row: Row) -> None:
         child.uncounted for child in row.children
     )
     row.bits_before = (own.bits if own else 0) + sum(c.bits_before for c in row.children)
-    add_up_latency(row)
+    add_up_figures(row)
 
 
-def add_up_latency(row: Row) -> None:
-    """Sum the latency of a row from its layer and its children; None where nothing is known."""
-    own = row.layer.latency if row.layer else None
-    known = [child.latency for child in row.children if child.latency is not None]
+def add_up_figures(row: Row) -> None:
+    """Sum latency and sensitivity of a row from its layer and its children; None where unknown."""
+    latency, sensitivity = (row.layer.latency, row.layer.sensitivity) if row.layer else (None, None)
+    row.latency = _sum(latency, [child.latency for child in row.children])
+    row.sensitivity = _sum(sensitivity, [child.sensitivity for child in row.children])
+
+
+def _sum(own: Figure | None, parts: list[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
     if own is not None:
         known.append(own.value)
-    row.latency = sum(known) if known else None
+    return sum(known) if known else None
 
 
 def _arrange_tree(row: Row, keep: Callable[[Row], bool]) -> bool:

@@ -21,7 +21,7 @@ from featherweight.engine.results import Prediction
 from featherweight.gui import wording
 from featherweight.gui.item_models.layer_rows import (
     Row,
-    add_up_latency,
+    add_up_figures,
     arrange,
     build_rows,
     neighbours,
@@ -43,11 +43,15 @@ class Column(IntEnum):
     PARAMETERS = 3
     MACS = 4
     LATENCY = 5
-    SIZE = 6
-    CHOICES = 7
+    SENSITIVITY = 6
+    SIZE = 7
+    CHOICES = 8
 
 
-TITLES = ("Layer", "Kind", "Shape", "Parameters", "MACs", "Latency", "Size after", "Choices")
+TITLES = (
+    *("Layer", "Kind", "Shape", "Parameters", "MACs", "Latency", "Sensitivity", "Size after"),
+    "Choices",
+)
 TIPS = (
     "The layers by the module they lie in. Click the other columns to sort all layers by them.",
     "What the layer computes.",
@@ -55,10 +59,14 @@ TIPS = (
     "Trainable numbers, and their share of the whole network.",
     "Multiplications with addition for one sample, and their share.",
     "Measured time of one call, and its share of the sum over all layers.",
+    "By how much the loss would rise were the weights of this layer alone held in 4 bits;"
+    " estimated from gradients on the data.",
     "Stored size that the recipe is predicted to give, against the size before.",
     "What the recipe does to the layer, in the order in which it is applied.",
 )
-NUMBERS = frozenset({Column.PARAMETERS, Column.MACS, Column.LATENCY, Column.SIZE})
+NUMBERS = frozenset(
+    {Column.PARAMETERS, Column.MACS, Column.LATENCY, Column.SENSITIVITY, Column.SIZE}
+)
 
 
 class LayerTableModel(QAbstractItemModel):
@@ -74,7 +82,7 @@ class LayerTableModel(QAbstractItemModel):
         self._sorted: tuple[Column, bool] | None = None
         self.total_parameters = 0
         self.total_macs = 0
-        self.total_latency = 0.0
+        self.total_latency = self.total_sensitivity = 0.0
 
     def show_layers(self, layers: Mapping[str, Layer]) -> None:
         """Show another network."""
@@ -92,16 +100,18 @@ class LayerTableModel(QAbstractItemModel):
         self._method_words = LayerWords(methods)
         self._tell(Column.CHOICES)
 
-    def show_latency(self, layers: Mapping[str, Layer]) -> None:
-        """Take over what was measured of the layers that are shown."""
+    def show_figures(self, layers: Mapping[str, Layer]) -> None:
+        """Take over what was measured and estimated of the layers that are shown."""
         for name, layer in layers.items():
             if name in self._by_name:
                 self._by_name[name].layer = layer
         self._layers = dict(layers)
         for row in reversed(self._rows):
-            add_up_latency(row)
+            add_up_figures(row)
         self.total_latency = self._rows[0].latency or 0.0
+        self.total_sensitivity = self._rows[0].sensitivity or 0.0
         self._tell(Column.LATENCY)
+        self._tell(Column.SENSITIVITY)
 
     def show_recipe(self, recipe: Recipe) -> None:
         """Take over the choices."""
@@ -256,6 +266,8 @@ class LayerTableModel(QAbstractItemModel):
             return wording.count(row.macs) if row.macs else wording.NONE
         if column == Column.LATENCY:
             return wording.NONE if row.latency is None else wording.milliseconds(row.latency)
+        if column == Column.SENSITIVITY:
+            return self._sensitivity(row)
         if column == Column.SIZE:
             return wording.bits(row.bits) if row.bits else wording.NONE
         return "  →  ".join(row.chips) or self._chosen_in(row)
@@ -268,7 +280,16 @@ class LayerTableModel(QAbstractItemModel):
             return row.macs / self.total_macs if self.total_macs else 0.0
         if column == Column.LATENCY:
             return (row.latency or 0.0) / self.total_latency if self.total_latency else 0.0
+        if column == Column.SENSITIVITY:
+            whole = self.total_sensitivity
+            return (row.sensitivity or 0.0) / whole if whole else 0.0
         return (row.bits or 0) / row.bits_before if row.bits_before else 0.0
+
+    def _sensitivity(self, row: Row) -> str:
+        if row.sensitivity is not None:
+            return wording.rise(row.sensitivity)
+        # Empty where nobody asked yet.
+        return wording.NONE if row.layer and row.layer.sensitivity_lock else ""
 
     def _chosen_in(self, row: Row) -> str:
         if row.layer is not None:
@@ -281,6 +302,8 @@ class LayerTableModel(QAbstractItemModel):
         layer = row.layer
         if column in (Column.PARAMETERS, Column.MACS, Column.LATENCY):
             return f"{wording.percent(self.share(row, column))} of the network"
+        if column == Column.SENSITIVITY:
+            return self._sensitivity_tip(row)
         if column == Column.SIZE:
             before = wording.bits(row.bits_before)
             return f"{before} before; predicted, {wording.BASIS_TITLES['estimated']}"
@@ -294,6 +317,12 @@ class LayerTableModel(QAbstractItemModel):
             sides = (layer.input_shape, layer.output_shape)
             return " → ".join(wording.shape(side) for side in sides)
         return "\n".join((layer.name, *self.lock_reasons(layer)))
+
+    def _sensitivity_tip(self, row: Row) -> str:
+        if row.sensitivity is None:
+            return row.layer.sensitivity_lock if row.layer else ""
+        share = wording.percent(self.share(row, Column.SENSITIVITY))
+        return f"+{wording.rise(row.sensitivity)} {wording.SENSITIVITY}; {share} of the sum"
 
     def _keeps(self, row: Row) -> bool:
         if row.layer is None:
@@ -321,6 +350,8 @@ class LayerTableModel(QAbstractItemModel):
             return row.macs
         if column == Column.LATENCY:
             return row.latency or 0.0
+        if column == Column.SENSITIVITY:
+            return -1.0 if row.sensitivity is None else row.sensitivity
         if column == Column.SIZE:
             return row.bits or row.bits_before
         if column == Column.SHAPE:

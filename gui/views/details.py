@@ -49,6 +49,7 @@ class DetailsView(QWidget):
         document.network_changed.connect(self._refresh)
         document.selection_changed.connect(self._refresh)
         document.latency_changed.connect(self._refresh)
+        document.sensitivity_changed.connect(self._refresh)
         document.methods_changed.connect(self._refresh)
         document.recipe_changed.connect(self._show_rank)
         document.details_changed.connect(self._on_details_changed)
@@ -192,6 +193,9 @@ class DetailsView(QWidget):
             latency = f"{wording.figure('latency', layer.latency)}, {layer.latency.basis}"
             if layer.share is not None:
                 latency += f", {wording.percent(layer.share)} of the sum"
+        sensitivity = f"not told: {layer.sensitivity_lock}" if layer.sensitivity_lock else ""
+        if layer.sensitivity is not None:
+            sensitivity = f"+{wording.rise(layer.sensitivity.value)} {wording.SENSITIVITY}"
         macs = "not counted" if layer.macs is None else self._of_all(layer.macs, "macs")
         return {
             "Input": wording.shape(layer.input_shape),
@@ -200,6 +204,7 @@ class DetailsView(QWidget):
             "Parameters": self._of_all(layer.parameters, "parameters"),
             "MACs": macs,
             "Latency": latency,
+            "Sensitivity": sensitivity,
             "Calls": str(layer.calls) if layer.calls > 1 else "",
         }
 

@@ -4,7 +4,7 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, QSignalBlocker, Qt
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QAction, QKeySequence, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
-from featherweight.gui import graph_steps
+from featherweight.gui import graph_steps, wording
 from featherweight.gui.document import Document
 from featherweight.gui.graph_blocks import Block, Picture
 from featherweight.gui.graph_drafter import Draft, Drafter
@@ -18,6 +18,11 @@ from featherweight.gui.widgets.picture_bar import PictureBar
 from featherweight.gui.widgets.text import ElidedLabel
 
 ADDING = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+# What has to be asked for, and what then has come out.
+ASKED = {
+    "latency": ("Measure latency", "Time every layer on this machine"),
+    "sensitivity": ("Estimate sensitivity", "Estimate what 4 bits in a layer do to the loss"),
+}
 NO_GRAPH = "There is no graph to draw"
 HELP = "Wheel zooms, dragging moves, Shift and dragging selects, a double click folds and unfolds."
 
@@ -67,9 +72,8 @@ class GraphView(QWidget):
         self.about.setObjectName("graph_about")
         self.about.setProperty("role", "muted")
         self.key = ColourKey()
-        self.measure_button = QPushButton("Measure latency")
-        self.measure_button.setObjectName("graph_measure_latency")
-        self.measure_button.setToolTip("Time every layer on this machine")
+        self.measure_button = QPushButton(ASKED["latency"][0])
+        self.measure_button.setObjectName("graph_measure")
         self.measure_button.hide()
         bottom = QHBoxLayout()
         bottom.setContentsMargins(12, 6, 12, 6)
@@ -84,7 +88,10 @@ class GraphView(QWidget):
         document.network_changed.connect(self._on_network_changed)
         document.methods_changed.connect(self._on_methods_changed)
         document.recipe_changed.connect(self._on_recipe_changed)
-        document.latency_changed.connect(self._on_latency_changed)
+        document.latency_changed.connect(self._on_figures_changed)
+        document.sensitivity_changed.connect(self._on_figures_changed)
+        document.task_changed.connect(self._on_standing_changed)
+        document.job_changed.connect(self._on_standing_changed)
         document.selection_changed.connect(self._on_selection_changed)
         self._drafter.drawn.connect(self._on_drawn)
         canvas.clicked.connect(self._on_clicked)
@@ -98,7 +105,7 @@ class GraphView(QWidget):
         bar = self.bar
         bar.searched.connect(self._on_searched)
         bar.stepped.connect(self._on_stepped)
-        bar.coloured.connect(self._colour)
+        bar.coloured.connect(self._on_coloured)
         bar.fold.clicked.connect(self._on_fold_all)
         bar.unfold.clicked.connect(lambda: self._refold(frozenset()))
         bar.fit.clicked.connect(canvas.fit)
@@ -200,29 +207,61 @@ class GraphView(QWidget):
         if self.bar.colouring == "choices":
             self._colour()
 
-    def _on_latency_changed(self) -> None:
+    def _on_figures_changed(self) -> None:
         self._model = GraphBoxes(self.picture, self._document.layers)
         self._marks = GraphMarks(self._model, self._words)
         self._colour()
 
+    def _on_standing_changed(self) -> None:
+        if self.bar.colouring == "sensitivity" and self._document.sensitivity is None:
+            self._show_missing("sensitivity")
+
+    def _on_coloured(self, what: str) -> None:
+        if what == "sensitivity" and self._document.sensitivity is None:
+            self._document.estimate_sensitivity()
+        self._colour()
+
     def _on_measure(self) -> None:
         self.measure_button.setEnabled(False)
-        self._document.measure_latency()
+        if self.bar.colouring == "sensitivity":
+            self._document.estimate_sensitivity()
+        else:
+            self._document.measure_latency()
 
     def _colour(self) -> None:
         what = self.bar.colouring
         colouring = self._model.colour_by(what, self._document.recipe, self._words)
         self._marks.fills = colouring.fills
-        unmeasured = what == "latency" and not colouring.most
-        self.measure_button.setVisible(unmeasured and self._document.network is not None)
-        self.measure_button.setEnabled(True)
+        self.measure_button.hide()
         if what == "choices":
             self.key.show_entries(colouring.entries or (("", "Nothing is chosen yet"),))
-        elif unmeasured:
-            self.key.show_entries((("", "Not measured yet"),))
+        elif what in ASKED and not colouring.most:
+            self._show_missing(what)
         else:
-            self.key.show_scale(shades(), "0", colouring.most or "0")
+            most = colouring.most or "0"
+            most = f"+{most} {wording.SENSITIVITY}" if what == "sensitivity" else most
+            self.key.show_scale(shades(), "0", most)
         self._mark()
+
+    def _show_missing(self, what: str) -> None:
+        """Say why a figure has no colours, and offer to ask for it."""
+        document, (text, tip) = self._document, ASKED[what]
+        said, possible = "Not measured yet", document.network is not None
+        if what == "sensitivity":
+            said, possible = self._sensitivity_missing(), document.can_estimate
+        self.measure_button.setText(text)
+        self.measure_button.setToolTip(tip)
+        self.measure_button.setVisible(possible)
+        self.measure_button.setEnabled(possible)
+        self.key.show_entries((("", said),))
+
+    def _sensitivity_missing(self) -> str:
+        document, job = self._document, self._document.job
+        if document.sensitivity is not None:
+            return "No layer can be told"
+        if job is not None and job.active:
+            return "Estimating…" if job.kind == "sensitivity" else "Waits for the job"
+        return "Not estimated yet" if document.task else "Needs data to estimate it on"
 
     def _on_selection_changed(self) -> None:
         if not self._following:

@@ -89,7 +89,9 @@ class JobView(QWidget):
         self.stage.setObjectName("job_stage")
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setObjectName("cancel_button")
-        self.cancel_button.setToolTip("Stop the job; what is finished is kept and can be resumed")
+        self.cancel_button.setToolTip(
+            "Stop the job; a run keeps what is finished and can be resumed"
+        )
         self.cancel_button.clicked.connect(lambda: self._document.cancel())
         self.resume_button = QPushButton("Resume")
         self.resume_button.setObjectName("resume_button")
@@ -120,6 +122,8 @@ class JobView(QWidget):
             return
         if job.kind == "compress" and (job is not self._charted or self._went_back(job)):
             self._chart(job)
+        for card in (self.loss_card, self.accuracy_card):
+            card.setVisible(job.kind == "compress" or self._charted is not None)
         self.title.setText(f"{STATES[job.state]}: {job.name}")
         self.bar.setMaximum(0 if job.active and not job.steps else PROGRESS_STEPS)
         done = job.state == "done"
@@ -143,7 +147,8 @@ class JobView(QWidget):
             kept = "there" if job.state == "cancelled" else "its last checkpoint"
             return f"Stopped at step {job.step} of {job.steps}; it can go on from {kept}."
         return {"done": "Finished.", "failed": "See the message above for the reason."}.get(
-            job.state, "It can go on from its last checkpoint."
+            job.state,
+            "It can go on from its last checkpoint." if job.resumable else "Nothing of it is kept.",
         )
 
     def _went_back(self, job: Job) -> bool:

@@ -41,10 +41,11 @@ WIDTHS = {
     Column.PARAMETERS: 102,
     Column.MACS: 76,
     Column.LATENCY: 80,
+    Column.SENSITIVITY: 96,
     Column.SIZE: 90,
     Column.CHOICES: 120,
 }
-WIDEST_LAYER = 320
+WIDEST_LAYER, NARROWEST_LAYER = 320, 132
 
 
 class RowHeight(QStyledItemDelegate):
@@ -97,11 +98,24 @@ class LayerTree(QTreeView):
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         super().resizeEvent(event)
+        self._fit()
+
+    def show_column(self, column: Column, shown: bool) -> None:
+        """Show or hide a column; the names and the choices make room for it."""
+        if self.header().isSectionHidden(column) == shown:
+            self.header().setSectionHidden(column, not shown)
+            self._fit()
+
+    def _fit(self) -> None:
         header = self.header()
-        if header.sectionSize(Column.LAYER) == self._fitted:
-            spare = max(0, self.viewport().width() - sum(WIDTHS.values()))
-            self._fitted = min(WIDTHS[Column.LAYER] + spare // 3, WIDEST_LAYER)
-            header.resizeSection(Column.LAYER, self._fitted)
+        if header.sectionSize(Column.LAYER) != self._fitted:
+            return
+        wanted = sum(width for at, width in WIDTHS.items() if not header.isSectionHidden(at))
+        spare, narrow = self.viewport().width() - wanted, WIDTHS[Column.LAYER] - NARROWEST_LAYER
+        given = min(spare // 3, WIDEST_LAYER - WIDTHS[Column.LAYER]) if spare > 0 else spare
+        self._fitted = WIDTHS[Column.LAYER] + max(given, -narrow)
+        header.resizeSection(Column.LAYER, self._fitted)
+        header.resizeSection(Column.CHOICES, WIDTHS[Column.CHOICES] + min(spare + narrow, 0))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
@@ -226,7 +240,8 @@ class LayerTableView(QWidget):
         document.methods_changed.connect(self._on_methods_changed)
         document.recipe_changed.connect(self._on_recipe_changed)
         document.prediction_changed.connect(self._on_prediction_changed)
-        document.latency_changed.connect(self._on_latency_changed)
+        document.latency_changed.connect(self._on_figures_changed)
+        document.sensitivity_changed.connect(self._on_figures_changed)
         document.selection_changed.connect(self._on_selection_changed)
         self.filter_box.textChanged.connect(self._on_filter_changed)
         self.measure_button.clicked.connect(self._on_measure)
@@ -252,7 +267,7 @@ class LayerTableView(QWidget):
             self.filter_box.clear()
         self.model.filter("")
         self.model.show_layers(self._document.layers)
-        self.model.show_latency(self._document.layers)
+        self._show_figures()
         self._on_methods_changed()
         self._on_prediction_changed()
         self.tree.expandAll()
@@ -269,9 +284,13 @@ class LayerTableView(QWidget):
     def _on_prediction_changed(self) -> None:
         self.model.show_prediction(self._document.prediction)
 
-    def _on_latency_changed(self) -> None:
-        self.model.show_latency(self._document.layers)
+    def _on_figures_changed(self) -> None:
+        self._show_figures()
         self._show_whether_measured()
+
+    def _show_figures(self) -> None:
+        self.model.show_figures(self._document.layers)
+        self.tree.show_column(Column.SENSITIVITY, self._document.sensitivity is not None)
 
     def _on_measure(self) -> None:
         self.measure_button.setEnabled(False)

@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from featherweight.engine.recipe import FineTuning, Setting
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
+from featherweight.gui.item_models.layer_table import Column
 from featherweight.gui.main_window import MainWindow
 from featherweight.gui.project_file import read_project
 from featherweight.gui.settings import Settings
@@ -61,6 +62,31 @@ def test_that_a_killed_engine_is_told_in_one_sentence_and_the_run_resumed(
     demo.commands["cancel"].trigger()
     qtbot.waitUntil(lambda: job.state == "cancelled", timeout=LONG)
     assert demo.commands["resume"].isEnabled()
+
+
+def test_that_colouring_by_sensitivity_estimates_it_and_shows_it_everywhere(
+    demo: MainWindow, qtbot: QtBot
+) -> None:
+    document, bench = demo.document, demo.workbench
+    assert demo.commands["estimate_sensitivity"].isEnabled()
+    show_graph = next(one for one in bench.toggles() if one.objectName() == "action_graph")
+    show_graph.trigger()
+    qtbot.waitUntil(lambda: bool(bench.graph.picture.boxes) and not bench.graph.busy, timeout=LONG)
+    colours = bench.graph.bar.colour_box
+    colours.setCurrentIndex(colours.findData("sensitivity"))
+    job = document.job
+    assert job is not None
+    assert job.kind == "sensitivity"
+    assert not demo.commands["compress"].isEnabled()
+    qtbot.waitUntil(lambda: document.sensitivity is not None, timeout=LONG)
+    assert (job.state, job.share) == ("done", 1.0)
+    stem, norm = document.layers["stem.0"], document.layers["stem.1"]
+    assert stem.sensitivity is not None
+    assert stem.sensitivity.value > 0
+    assert norm.sensitivity is None
+    assert norm.sensitivity_lock
+    assert bench.graph.key.accessibleDescription().endswith("loss at 4 bits, estimated")
+    assert not bench.table.tree.header().isSectionHidden(Column.SENSITIVITY)
 
 
 def test_that_closing_the_window_in_mid_run_keeps_what_can_be_resumed(

@@ -5,7 +5,7 @@ import pytest
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import Described, LatencyMeasured, Ready
+from featherweight.engine.events import Described, LatencyMeasured, Ready, SensitivityEstimated
 from featherweight.engine.layer import Equivariance, Histogram, LayerDetails, NetworkSummary
 from featherweight.engine.recipe import Setting
 from featherweight.gui.document import Document
@@ -66,6 +66,19 @@ def test_that_measured_latency_joins_the_facts(
     layers = {layer.name: 2.0 for layer in network.layers}
     opened.receive(LatencyMeasured(layers=layers, total=20.0, batch=1))
     assert view.facts.text("Latency") == "2.00 ms, measured, 10.0 % of the sum"
+
+
+def test_that_estimated_sensitivity_or_its_reason_joins_the_facts(
+    view: DetailsView, opened: Document
+) -> None:
+    opened.select(("stem",))
+    assert view.facts.text("Sensitivity") == ""
+    reasons = {"classifier": "It has no gradients."}
+    told = SensitivityEstimated(layers={"stem": 0.0123}, reasons=reasons, loss="", samples=64)
+    opened._on_estimated(told)
+    assert view.facts.text("Sensitivity") == "+0.012 loss at 4 bits, estimated"
+    opened.select(("classifier",))
+    assert view.facts.text("Sensitivity") == "not told: It has no gradients."
 
 
 def test_that_equivariance_names_the_method_that_suits_only_where_the_layer_is_near(

@@ -8,7 +8,7 @@ from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtTest import QAbstractItemModelTester
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import LatencyMeasured, Predicted
+from featherweight.engine.events import LatencyMeasured, Predicted, SensitivityEstimated
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.recipe import Setting
 from featherweight.engine.results import Cost, Prediction
@@ -260,3 +260,30 @@ def test_that_five_thousand_layers_scroll_a_page_in_time(
         bar.setValue(page * 500)
         view.tree.viewport().repaint()
     assert (time.process_time() - began) / 10 < 0.1
+
+
+def test_that_sensitivity_has_a_column_as_soon_as_it_is_known_and_sorts(
+    view: LayerTableView, opened: Document
+) -> None:
+    header = view.tree.header()
+    assert header.isSectionHidden(Column.SENSITIVITY)
+    assert set(shown(view.model, Column.SENSITIVITY)) == {""}
+    told = {"stem": 0.002, "blocks.0.conv1": 3.14e-5, "blocks.0.conv2": 0.006}
+    reasons = dict.fromkeys(opened.layers.keys() - told.keys(), "It has no gradients.")
+    opened._on_estimated(
+        SensitivityEstimated(layers=told, reasons=reasons, loss="cross entropy", samples=64)
+    )
+    assert not header.isSectionHidden(Column.SENSITIVITY)
+    assert view.tree.horizontalScrollBar().maximum() == 0
+    cells = dict(
+        zip(shown(view.model, Column.LAYER), shown(view.model, Column.SENSITIVITY), strict=True)
+    )
+    assert (cells["stem"], cells["blocks"], cells["classifier"]) == ("0.002", "0.006", "\u2013")
+    index = view.model.index_of("stem", Column.SENSITIVITY)
+    tip = "+0.002 loss at 4 bits, estimated; 24.9 % of the sum"
+    assert view.model.data(index, Qt.ItemDataRole.ToolTipRole) == tip
+    index = view.model.index_of("classifier", Column.SENSITIVITY)
+    assert view.model.data(index, Qt.ItemDataRole.ToolTipRole) == "It has no gradients."
+    header.setSortIndicator(Column.SENSITIVITY, Qt.SortOrder.DescendingOrder)
+    assert shown(view.model, Column.LAYER)[:3] == ["blocks.0.conv2", "stem", "blocks.0.conv1"]
+    assert shown(view.model, Column.SENSITIVITY)[2] == "3.1e\u22125"
