@@ -5,6 +5,7 @@ FIT: Zandonati et al.: FIT: A Metric for Model Sensitivity (2023, arXiv 2210.085
 
 import math
 
+import torch
 from torch import Tensor
 
 from featherweight.engine.evidence import Gradients, InputMoments
@@ -16,8 +17,9 @@ def expected_rise(weight: Tensor, changed: Tensor, gradients: Gradients) -> floa
     `weight` and `changed` are W and Ŵ, float32 of one shape; F = E[g²] is the empirical Fisher
     diagonal. Rises of layers add up to that of a network in which all of them change.
     """
-    difference = (weight - changed).double()
-    return 0.5 * float((gradients.squares * difference.square()).sum())
+    # A large layer takes a gigabyte at every step that is not in place.
+    weighted = (weight - changed).square_().mul_(gradients.squares)
+    return 0.5 * float(weighted.sum(dtype=torch.float64))
 
 
 def relative_output_error(weight: Tensor, changed: Tensor, moments: InputMoments) -> float:
