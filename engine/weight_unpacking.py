@@ -83,14 +83,53 @@ def signs(told: dict[str, Any], parts: Tensors) -> torch.Tensor:
     return total
 
 
-def hashed_values(told: dict[str, Any], parts: Tensors) -> torch.Tensor:
-    """Return weights that share values, with a sign, by a hash of their place and the seed."""
-    mixed = (torch.arange(math.prod(told["shape"])) * 0x61C88647 + told["seed"]) & 0xFFFFFFFF
+def words_of(count: int, seed: int) -> torch.Tensor:
+    """Return the hashes of places 0 to count - 1, int64 in 32 bits."""
+    mixed = (torch.arange(count) * 0x61C88647 + seed) & 0xFFFFFFFF
     for shift, factor in ((16, 0x7FEB352D), (15, 0x2C1B3C6D)):
         mixed = ((mixed ^ mixed >> shift) * factor) & 0xFFFFFFFF
-    mixed = mixed ^ mixed >> 16
-    values = parts["values"]
+    return mixed ^ mixed >> 16
+
+
+def hashed_values(told: dict[str, Any], parts: Tensors) -> torch.Tensor:
+    """Return weights that share values, with a sign, by a hash of their place and the seed."""
+    mixed, values = words_of(math.prod(told["shape"]), told["seed"]), parts["values"]
     return values[(mixed >> 1) % values.numel()].mul((1 - 2 * (mixed & 1)).float())
+
+
+def frequency_bands(sides: list[int]) -> torch.Tensor:
+    """Return for every coefficient of a kernel the sum of its frequencies, int64."""
+    bands = torch.zeros(1, dtype=torch.int64)
+    for side in sides:
+        bands = (bands.unsqueeze(1) + torch.arange(side)).reshape(-1)
+    return bands
+
+
+def cosines(sides: list[int]) -> torch.Tensor:
+    """Return the orthonormal cosine basis of a kernel: (coefficients, places), float32."""
+    basis = torch.ones(1, 1, dtype=torch.float64)
+    for side in sides:
+        steps = torch.arange(side, dtype=torch.float64)
+        rows = (math.pi / side * steps.unsqueeze(1) * (steps + 0.5)).cos() * math.sqrt(2 / side)
+        rows[0] = math.sqrt(1 / side)
+        basis = torch.kron(basis, rows)
+    return basis.float()
+
+
+def frequency_places(
+    shape: list[int], seed: int, buckets: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which value each coefficient has, int64, and its sign: (kernels, coefficients)."""
+    bands, held = frequency_bands(shape[2:]), torch.tensor(buckets)
+    mixed = words_of(math.prod(shape), seed).reshape(-1, bands.numel())
+    places = (mixed >> 1) % held[bands] + (held.cumsum(0) - held)[bands]
+    return places, (1 - 2 * (mixed & 1)).float()
+
+
+def hashed_frequencies(told: dict[str, Any], parts: Tensors) -> torch.Tensor:
+    """Return kernels whose cosine coefficients share values by a hash of their place."""
+    places, signs = frequency_places(told["shape"], told["seed"], told["buckets"])
+    return (parts["values"][places] * signs) @ cosines(told["shape"][2:])
 
 
 # The names of forms in files; float32 and the 16-bit floats are packed only where they are sparse.
@@ -99,6 +138,7 @@ FORMS = {
     "codebook": shared_values,
     "binary": signs,
     "hashed": hashed_values,
+    "frequency": hashed_frequencies,
     "float32": sparse_floats,
     "float16": sparse_floats,
     "bfloat16": sparse_floats,
@@ -107,7 +147,8 @@ NEEDED = {
     integers: (numbers, scattered, codes),
     shared_values: (numbers, scattered, codes),
     signs: (numbers, scattered, codes),
-    hashed_values: (),
+    hashed_values: (words_of,),
+    hashed_frequencies: (words_of, frequency_bands, cosines, frequency_places),
     sparse_floats: (numbers, scattered),
 }
 

@@ -15,6 +15,7 @@ from featherweight.engine.bit_packing import packed
 from featherweight.engine.methods.precision.binary import BinaryForm
 from featherweight.engine.methods.precision.codebook import CodebookForm
 from featherweight.engine.methods.precision.float16 import Float16Form
+from featherweight.engine.methods.precision.frequency import FrequencyForm
 from featherweight.engine.methods.precision.hashed import (
     LAST_SHIFT,
     ROUNDS,
@@ -25,6 +26,7 @@ from featherweight.engine.methods.precision.hashed import (
 from featherweight.engine.methods.precision.integer import IntegerForm, top
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import StoredForm
+from featherweight.engine.weight_unpacking import cosines, frequency_bands
 
 Array = npt.NDArray[np.generic]
 SIGNED = {8: TensorProto.INT8, 4: TensorProto.INT4}
@@ -315,13 +317,24 @@ def _put_hashed(made: _Unpacking, name: str, form: HashedForm, transposed: str) 
     for shift, factor in ROUNDS:
         mixed = then("BitwiseAnd", then("Mul", shifted(mixed, shift), whole(factor)), whole(WORD))
     mixed = shifted(mixed, LAST_SHIFT)
-    buckets = then("Mod", then("Div", mixed, whole(2)), whole(form.values.numel()))
+    if isinstance(form, FrequencyForm):
+        bands = frequency_bands(list(form.shape[2:])).numpy()
+        held, sides = np.array(form.buckets), np.array((-1, bands.size))
+        mixed = then("Reshape", mixed, made.constant(f"{name}.kernels", sides))
+        each = made.constant(f"{name}.buckets", held[bands])
+        firsts = made.constant(f"{name}.firsts", (held.cumsum() - held)[bands])
+        buckets = then("Add", then("Mod", then("Div", mixed, whole(2)), each), firsts)
+    else:
+        buckets = then("Mod", then("Div", mixed, whole(2)), whole(form.values.numel()))
     values = made.constant(f"{name}.values", form.values.numpy())
     # Both signs of every value, so that one Gather finds the weight.
     negative = made.call("Neg", [values], f"{name}.negative")
     both = made.call("Concat", [values, negative], f"{name}.both", axis=0)
     odd = then("Mul", then("Mod", mixed, whole(2)), whole(form.values.numel()))
     found = made.call("Gather", [both, then("Add", buckets, odd)], f"{name}.flat")
+    if isinstance(form, FrequencyForm):
+        basis = made.constant(f"{name}.cosines", cosines(list(form.shape[2:])).numpy())
+        found = made.call("MatMul", [found, basis], f"{name}.places")
     shape = made.constant(f"{name}.sides", np.array(form.shape))
     if not transposed:
         made.call("Reshape", [found, shape], name)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from featherweight.engine.bit_packing import packed, packed_bytes
+from featherweight.engine.methods.precision.frequency import FrequencyForm
 from featherweight.engine.methods.precision.hashed import HashedForm
 from featherweight.engine.network import Network
 from featherweight.engine.weight_forms import Array, CompactLayer, StoredForm, Symbols
@@ -51,6 +52,8 @@ def packed_weights(network: Network) -> tuple[dict[str, PackedWeight], tuple[str
 
 def packed_weight(form: StoredForm) -> PackedWeight:
     """Return a form of a known kind as tensors; zeros are left out where a mask is smaller."""
+    if isinstance(form, FrequencyForm):
+        return _told(form.told(), {"values": form.values})
     if isinstance(form, HashedForm):
         told = {"form": form.kind, "shape": form.shape, "seed": form.seed}
         return _told(told, {"values": form.values})

@@ -21,6 +21,7 @@ from featherweight.engine.methods.method import PrecisionMethod
 from featherweight.engine.methods.precision.binary import Binary
 from featherweight.engine.methods.precision.codebook import Codebook
 from featherweight.engine.methods.precision.float16 import Float16
+from featherweight.engine.methods.precision.frequency import Frequency
 from featherweight.engine.methods.precision.hashed import Hashed
 from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.methods.precision.ternary import Ternary
@@ -102,6 +103,7 @@ METHODS: dict[str, PrecisionMethod] = {
     "binary sum": Binary(terms=3),
     "codebook": Codebook(clusters=5),
     "hashed": Hashed(weights_per_value=3, seed=7),
+    "frequency": Frequency(weights_per_value=3, seed=7),
     "float16": Float16(),
     "bfloat16": Float16(format="bfloat16"),
 }
@@ -317,6 +319,8 @@ def test_that_a_file_of_packed_weights_opens_again_and_is_the_same_each_time(
         '{"0.weight": {}}',
         '{"0.weight": {"form": "hashed", "shape": [99999, 99999, 99], "seed": 0, '
         '"parts": ["values"]}}',
+        '{"0.weight": {"form": "frequency", "shape": [1, 1, 99999, 99999], "seed": 0, '
+        '"buckets": [4], "parts": ["values"]}}',
         '{"0.weight": {"form": "integer", "shape": [4, 4], "bits": 4, "zero": 7, '
         '"parts": ["values"]}}',
         '{"0.weight": {"form": "exec", "shape": [4, 4], "parts": ["values"]}}',
