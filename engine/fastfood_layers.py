@@ -39,51 +39,59 @@ class FastfoodLinear(StructuredLayer):
 
     def computed(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """Return the sum of all terms, each with two products with the Hadamard matrix."""
+        middle = tensors["middle"]
+        # What is made of a held tensor is worked out where a file is loaded, and takes no room
+        # in it as a table.
+        true = (middle == middle) | (middle != middle)
+        signs = self.signs(true[:1, :1].to(x.dtype))
         held = x.reshape(-1, 1, self.in_features) * tensors["first"]
-        held = self.hadamard(nn.functional.pad(held, (0, self.side - self.in_features)))
-        held = held.reshape(-1, self.blocks * self.side).index_select(1, self.order(x))
-        held = held.reshape(-1, self.blocks, self.side) * tensors["middle"]
-        made = self.hadamard(held).reshape(-1, self.terms, self.blocks // self.terms * self.side)
+        held = nn.functional.pad(held, (0, self.side - self.in_features))
+        held = self.hadamard(held, signs).reshape(-1, self.blocks * self.side)
+        held = held.index_select(1, self.order(true)).reshape(-1, self.blocks, self.side)
+        made = self.hadamard(held * middle, signs)
+        made = made.reshape(-1, self.terms, self.blocks // self.terms * self.side)
         made = (made[:, :, : self.out_features] * tensors["last"]).sum(1)
         made = made.reshape((*x.shape[:-1], self.out_features))
         return made + tensors["bias"] if "bias" in tensors else made
 
-    def hadamard(self, x: torch.Tensor) -> torch.Tensor:
+    def hadamard(self, x: torch.Tensor, signs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Return H·x along the last dimension, which has d places."""
         grid = x.reshape(-1, self.rows, self.columns)
-        made = torch.matmul(self._signs(self.rows, x), grid)
-        return torch.matmul(made, self._signs(self.columns, x)).reshape(x.shape)
+        return torch.matmul(torch.matmul(signs[0], grid), signs[1]).reshape(x.shape)
 
-    def order(self, like: torch.Tensor) -> torch.Tensor:
-        """Return where each place of all blocks comes from.
+    def signs(self, one: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the Hadamard matrices along both sides of the grid, of a one, 1×1."""
+        found = []
+        for side in (self.rows, self.columns):
+            matrix = one * side**-0.5
+            while matrix.shape[0] < side:
+                above = torch.cat([matrix, matrix], 1)
+                matrix = torch.cat([above, torch.cat([matrix, -matrix], 1)])
+            found.append(matrix)
+        return found[0], found[1]
 
-        In each block a place is taken three times an odd factor and a sum modulo d, and after each
-        it is read as a place on the grid and written by columns.
+    def order(self, true: torch.Tensor) -> torch.Tensor:
+        """Return where each place of all blocks comes from; `true` is blocks by d, and true.
+
+        In each block a place goes three times through a quadratic polynomial that is a permutation
+        modulo d (Rivest 2001), and after each it is read along the grid and written across it.
         """
-        places = torch.arange(self.side, device=like.device)[None]
+        places = true.long().cumsum(1) - 1
         state = self.seed
         for _ in range(3):
             numbers = []
             for _block in range(self.blocks):
                 # The constants of a known generator (Knuth, MMIX).
                 state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-                numbers.append([(state >> 32) % self.side | 1, (state >> 48) % self.side])
-            drawn = torch.tensor(numbers, device=like.device)
-            places = (places * drawn[:, :1] + drawn[:, 1:]) % self.side
+                numbers.append([state >> 24 & -2, state >> 32 | 1, state >> 48])
+            drawn = torch.tensor(numbers, device=true.device) % self.side
+            places = (drawn[:, :1] * places + drawn[:, 1:2]) % self.side * places
+            places = (places + drawn[:, 2:]) % self.side
             column = places % self.columns
             places = column * self.rows + (places - column) // self.columns
-        starts = torch.arange(self.blocks, device=like.device)[:, None] * self.side
-        return (places + starts).reshape(-1)
+        blocks = true[:, :1].long().cumsum(0) - 1
+        return (places + blocks * self.side).reshape(-1)
 
     def products(self) -> int:
         """Return those of the small Hadamard matrices; diagonals count as little as norms."""
         return 2 * self.blocks * self.side * (self.rows + self.columns)
-
-    @staticmethod
-    def _signs(side: int, like: torch.Tensor) -> torch.Tensor:
-        """Return the Hadamard matrix of a side over its root, made by doubling alone."""
-        matrix = torch.full((1, 1), side**-0.5, dtype=like.dtype, device=like.device)
-        while len(matrix) < side:
-            above = torch.cat([matrix, matrix], 1)
-            matrix = torch.cat([above, torch.cat([matrix, -matrix], 1)])
-        return matrix

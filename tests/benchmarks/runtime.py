@@ -95,6 +95,9 @@ def convolution_rows() -> Iterator[Row]:
         "depthwise": (4.0, 7.9, 8.3),
         "negation": (1.8, 2.2, 1.7),
         "multi-bias": (1.8, 2.2, 1.7),
+        "grouped": (2.3, 3.8, 2.5),
+        "pointwise": (5.6, 7.2, 7.4),
+        "fire C/8": (5.3, 7.4, 8.5),
     }
     for at, (channels, side, batch) in enumerate(shapes):
         title = f"conv {channels}@{side}, batch {batch}"
@@ -129,6 +132,9 @@ def settings_of(channels: int) -> dict[str, Setting]:
         "depthwise": Setting("depthwise_separable", {"multiplier": 1}),
         "negation": Setting("negation", {"share": 1.0}),
         "multi-bias": Setting("multi_bias", {"keep": 0.5}),
+        "grouped": Setting("grouped", {"groups": 4}),
+        "pointwise": Setting("pointwise"),
+        "fire C/8": Setting("fire", {"squeeze": 0.125}),
     }
 
 
