@@ -5,6 +5,7 @@ from featherweight.engine.coefficient_layers import (
     TransformConvolution,
     TransformLinear,
 )
+from featherweight.engine.column_layers import ColumnBlocks
 from featherweight.engine.compact_layers import CentredPlaces, FireExpansion, GroupedLinear
 from featherweight.engine.copying_layers import ChosenChannels, CopiedChannels
 from featherweight.engine.fastfood_layers import FastfoodLinear
@@ -29,6 +30,7 @@ STRUCTURED: tuple[type[StructuredLayer], ...] = (
     ChosenChannels,
     CirculantConvolution,
     CirculantLinear,
+    ColumnBlocks,
     CopiedChannels,
     DoublyConvolution,
     FastfoodLinear,
