@@ -34,8 +34,8 @@ class Fastfood(FactorMethod, frozen=True, kw_only=True):
     label: ClassVar[str] = "Fastfood {}"
     advice: ClassVar[str] = (
         "Holds three diagonals in the place of a matrix: by far the smallest of all structures. "
-        "Needs retraining: before it almost nothing of the layer is left. More terms hold more. One "
-        "term is faster on layers of 1024 channels or more."
+        "Needs retraining: before it almost nothing of the layer is left. More terms hold more. "
+        "One term is faster on layers of 1024 channels or more."
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "terms"
