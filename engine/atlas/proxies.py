@@ -15,7 +15,9 @@ def expected_rise(weight: Tensor, changed: Tensor, gradients: Gradients) -> floa
     """Return ½ Σ F·(W - Ŵ)², by which the loss of a sample is expected to rise.
 
     `weight` and `changed` are W and Ŵ, float32 of one shape; F = E[g²] is the empirical Fisher
-    diagonal. Rises of layers add up to that of a network in which all of them change.
+    diagonal. Rises of layers add up to that of a network in which all of them change. The term of
+    first order, E[g]·(Ŵ - W), is left out: it is zero where the loss is at its minimum, and needs
+    many samples elsewhere; there the real rise may be many times as large, or below zero.
     """
     # A large layer takes a gigabyte at every step that is not in place.
     weighted = (weight - changed).square_().mul_(gradients.squares)

@@ -60,7 +60,8 @@ TIPS = (
     "Multiplications with addition for one sample, and their share.",
     "Measured time of one call, and its share of the sum over all layers.",
     "By how much the loss would rise were the weights of this layer alone held in 4 bits;"
-    " estimated from gradients on the data.",
+    " estimated from gradients on the data. It compares layers: where training did not end at the"
+    " least loss, the real rise may be many times as large.",
     "Stored size that the recipe is predicted to give, against the size before.",
     "What the recipe does to the layer, in the order in which it is applied.",
 )

@@ -183,6 +183,23 @@ def test_that_an_export_leaves_the_charts_and_the_size_of_the_run(
     assert view.sizes.badge.basis == "measured"
 
 
+def test_that_an_estimate_shows_progress_without_charts_and_is_not_kept_when_stopped(
+    view: JobView, ready: Document
+) -> None:
+    ready.estimate_sensitivity()
+    assert ready.job is not None
+    ready.receive(JobStarted(id=ready.job.request, steps=8))
+    assert view.title.text() == "Running: Sensitivity"
+    assert not view.loss_card.isVisible()
+    assert not ready.can_compress
+    ready.cancel()
+    ready.receive(Cancelled(id=ready.job.request, step=2))
+    assert view.stage.text() == "Nothing of it is kept."
+    assert not view.resume_button.isVisible()
+    start(ready)
+    assert view.loss_card.isVisible()
+
+
 def test_that_a_small_loss_is_no_zero_and_no_labels_are_no_accuracy(
     view: JobView, ready: Document
 ) -> None:
