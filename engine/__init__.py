@@ -26,6 +26,6 @@ a contract in pyproject.toml checks):
 - `calibrating`, `recovering`, `compression`, `archive_export`: evidence measured; training that
   gives accuracy back; a recipe run from start to end; its outcome to take away.
 - `prediction`: what a recipe would give, without running it. `atlas`: what a change of one layer
-  would do to the loss, estimated from what data says of its weights.
+  would do to the loss and to its outputs, and from which strength on it gains nothing.
 - `session`: the one façade. `worker` and `command_line` (with `terminal`) are two ways to drive it.
 """

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from featherweight.engine.layer import LayerDetails, NetworkSummary
-from featherweight.engine.options import MethodDescription, number, words
+from featherweight.engine.options import MethodDescription, Slot, number, words
 from featherweight.engine.recipe import Recipe
-from featherweight.engine.results import Export, Prediction, Result
+from featherweight.engine.results import Export, Prediction, Result, StrengthTrace
 
 Dtype = Literal["float32", "int64"]
 ExportFormat = Literal["onnx", "onnx16", "pt2", "safetensors", "archive"]
@@ -131,6 +131,18 @@ class Predict(Request, frozen=True, kw_only=True):
     layers: tuple[str, ...] = ()
 
 
+class TraceStrength(Request, frozen=True, kw_only=True):
+    """Ask how far off layers are as the strength in one slot moves; only the newest is answered.
+
+    Answered by StrengthTraced, again and again, and in the end by TraceEnded; an older one that was
+    under way by Cancelled.
+    """
+
+    recipe: Recipe
+    layers: tuple[str, ...]
+    slot: Slot
+
+
 class Compress(Request, frozen=True, kw_only=True):
     """Run a recipe on the open network: a job. `folder` holds results and checkpoints.
 
@@ -229,6 +241,16 @@ class Predicted(Event, frozen=True, kw_only=True):
     prediction: Prediction
 
 
+class StrengthTraced(Event, frozen=True, kw_only=True):
+    """What is known so far of one layer."""
+
+    trace: StrengthTrace
+
+
+class TraceEnded(Event, frozen=True, kw_only=True):
+    """All was told of a TraceStrength."""
+
+
 class JobStarted(Event, frozen=True, kw_only=True):
     """A job runs. `steps` is the total that Progress counts to; `resumed_at` where it goes on."""
 
@@ -286,6 +308,7 @@ AnyRequest = (
     | EstimateSensitivity
     | DescribeLayer
     | Predict
+    | TraceStrength
     | Compress
     | ExportResult
     | Cancel
@@ -300,6 +323,8 @@ AnyEvent = (
     | SensitivityEstimated
     | Described
     | Predicted
+    | StrengthTraced
+    | TraceEnded
     | JobStarted
     | Progress
     | Point

@@ -1,9 +1,12 @@
 """What a run of a recipe gave: figures before and after, side by side with what was predicted."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from featherweight.engine.figures import Figure
 from featherweight.engine.ledger import Ledger
+from featherweight.engine.options import Slot
 from featherweight.engine.recipe import Recipe
 
 
@@ -25,6 +28,48 @@ class Prediction(Struct, frozen=True, kw_only=True):
     before: Cost
     after: Cost
     exact: bool
+
+
+class BreakEven(Struct, frozen=True, kw_only=True):
+    """From where on a method gains nothing as its strength moves.
+
+    `at` is the last strength at which it gains, None where it gains at none; `above` says that
+    strengths above it gain nothing, else those below.
+    """
+
+    at: float | None
+    above: bool = True
+
+
+class Suggestion(Struct, frozen=True, kw_only=True):
+    """A strength that the weights themselves suggest, and what says so."""
+
+    strength: float
+    why: str
+
+
+class StrengthTrace(Struct, frozen=True, kw_only=True):
+    """What one method does to one layer as its strength moves, the other slots as they are.
+
+    `points` are (strength, relative squared error), rising in strength; more of them come while it
+    is computed. Errors are of the outputs on inputs from the data (`of` is outputs), or of the
+    weights, and `reason` says why there are none. `now` is the error of the present choice.
+    `smaller` and `faster` say where the layer stops getting smaller in bits, or cheaper in MACs,
+    than without the method; None where it never stops or nobody can tell beforehand. `without_data`
+    says that the method asks for more of the data than was measured for this.
+    """
+
+    layer: str
+    slot: Slot
+    method: str
+    points: tuple[tuple[float, float], ...] = ()
+    now: float | None = None
+    of: Literal["outputs", "weights"] = "weights"
+    reason: str = ""
+    smaller: BreakEven | None = None
+    faster: BreakEven | None = None
+    suggestions: tuple[Suggestion, ...] = ()
+    without_data: bool = False
 
 
 class Measures(Struct, frozen=True, kw_only=True):

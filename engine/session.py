@@ -22,6 +22,7 @@ from featherweight.engine.applicability import (
 )
 from featherweight.engine.archive_export import export_archive
 from featherweight.engine.atlas.sensitivity import SensitivityReport, estimate, samples_digest
+from featherweight.engine.atlas.strength import Data, StrengthTracer, Tell
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.compression import codings, constrain, passes, restructured
 from featherweight.engine.errors import UserError
@@ -43,7 +44,7 @@ from featherweight.engine.layer import LayerDetails, NetworkSummary
 from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.methods.registry import methods
 from featherweight.engine.network import Network, fingerprint
-from featherweight.engine.options import MethodDescription
+from featherweight.engine.options import MethodDescription, Slot
 from featherweight.engine.prediction import Predictor, cost_of
 from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
@@ -77,6 +78,7 @@ class Session:
     def __init__(self) -> None:
         self._open: _Open | None = None
         self._sensitivities: dict[str, SensitivityReport] = {}
+        self._errors: dict[bytes, float] = {}
 
     @staticmethod
     def methods() -> tuple[MethodDescription, ...]:
@@ -88,7 +90,7 @@ class Session:
 
         Raises UserError, and TrustNeededError where the file needs code that is not allowed.
         """
-        self._open = _Open(read_network(source))
+        self._open = _Open(read_network(source), self._errors)
         return self._open.summary
 
     @property
@@ -148,6 +150,19 @@ class Session:
             return prediction
         shown = {name: prediction.layers[name] for name in layers if name in prediction.layers}
         return msgspec.structs.replace(prediction, layers=shown)
+
+    def trace_strength(
+        self, recipe: Recipe, layers: tuple[str, ...], slot: Slot, job: Job, tell: Tell
+    ) -> None:
+        """Tell how far off layers are with their choices, as the strength in a slot moves.
+
+        `tell` gets what is known so far of each layer, again and again; see StrengthTracer. With a
+        task the errors are of outputs on its data. Layers are left out that the network lacks, or
+        whose choice is empty. Raises UserError, CancelledError.
+        """
+        opened = self._opened
+        names = tuple(name for name in layers if not recipe.choice(name).empty)
+        opened.tracer.trace(recipe, names, slot, opened.data, job, tell)
 
     def compress(self, recipe: Recipe, name: str, folder: str, job: Job) -> Result:
         """Run a recipe on the open network and write the result's archive into `folder`.
@@ -245,21 +260,34 @@ class _Open:
     `stored` is as it was read; `network` has its weights unpacked, for looking and compressing.
     """
 
-    def __init__(self, stored: Network) -> None:
+    def __init__(self, stored: Network, errors: dict[bytes, float]) -> None:
         self.stored = stored
         self.network = network = _unpacked(stored)
         self.coupling = analyse(network)
         self.predictor = Predictor(network, self.coupling)
         self.task: Task | None = None
+        self._data: Data | None = None
         self.quality: dict[str, Figure] = {}
         summary = _with_coupling(survey(network), network, self.coupling)
         nodes, edges = outline(network, {layer.name for layer in summary.layers})
         self.summary = msgspec.structs.replace(summary, nodes=nodes, edges=edges)
+        shapes = {layer.name: layer.input_shape for layer in summary.layers}
+        self.tracer = StrengthTracer(network, self.coupling, shapes, errors)
 
     @cached_property
     def fingerprint(self) -> str:
         """A digest of all weights."""
         return fingerprint(self.network)
+
+    @property
+    def data(self) -> Data | None:
+        """The task's data, None without a task."""
+        task = self.task
+        if task is None:
+            return None
+        if self._data is None or self._data.task is not task:
+            self._data = Data(task, samples_digest(task))
+        return self._data
 
     def chosen(self, recipe: Recipe, check: Check = unchecked) -> dict[str, Chosen]:
         return chosen_methods(self.network, self.coupling, recipe, check)

@@ -1,7 +1,8 @@
 """The engine process: requests come in on stdin, events go out on stdout, jobs run on threads.
 
 One lane runs what takes long and changes what is open, one answers quick questions, so that the
-inspector stays alive while a job runs. What anything prints goes to stderr and cannot corrupt the
+inspector stays alive while a job runs. Strengths are traced beside both, each on a thread that ends
+once a newer one is asked for. What anything prints goes to stderr and cannot corrupt the
 stream. The process ends when stdin does.
 """
 
@@ -38,12 +39,18 @@ from featherweight.engine.events import (
     SensitivityEstimated,
     SetTask,
     Started,
+    StrengthTraced,
     TaskReady,
+    TraceEnded,
+    TraceStrength,
     TrustNeeded,
     frame,
     read_frame,
 )
 from featherweight.engine.jobs import Job
+from featherweight.engine.options import Slot
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.results import StrengthTrace
 
 if TYPE_CHECKING:
     from featherweight.engine.atlas.sensitivity import SensitivityReport
@@ -60,6 +67,7 @@ class Worker:
         self._writing = threading.Lock()
         self._jobs: dict[int, Job] = {}
         self._long: queue.SimpleQueue[AnyRequest] = queue.SimpleQueue()
+        self._trace: Job | None = None
         self._quick: queue.SimpleQueue[AnyRequest] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -82,8 +90,23 @@ class Worker:
         if isinstance(request, QUICK):
             self._quick.put(request)
             return
+        if isinstance(request, TraceStrength):
+            self._take_newest(request)
+            return
         self._jobs[request.id] = Job(self.emit, request.id)
         self._long.put(request)
+
+    def _take_newest(self, request: TraceStrength) -> None:
+        if self._trace is not None:
+            self._trace.cancel()
+        job = self._trace = self._jobs[request.id] = Job(id=request.id)
+
+        def serve() -> None:
+            self.emit(self._answered(request, job))
+            self._jobs.pop(request.id, None)
+
+        # An older one may be in a computation that cannot be stopped, and nobody waits for it.
+        threading.Thread(target=serve, daemon=True).start()
 
     def emit(self, event: Event) -> None:
         """Write one event; whole frames only, whichever thread speaks."""
@@ -94,11 +117,10 @@ class Worker:
     def _serve(self, lane: "queue.SimpleQueue[AnyRequest]") -> None:
         while True:
             request = lane.get()
-            self.emit(self._answered(request))
+            self.emit(self._answered(request, self._jobs.get(request.id) or Job()))
             self._jobs.pop(request.id, None)
 
-    def _answered(self, request: AnyRequest) -> Event:
-        job = self._jobs.get(request.id) or Job()
+    def _answered(self, request: AnyRequest, job: Job) -> Event:
         try:
             return self._answer(request, job)
         except TrustNeededError as error:
@@ -131,12 +153,22 @@ class Worker:
                 return Described(id=identity, details=session.details(layer))
             case Predict(recipe=recipe, layers=names):
                 return Predicted(id=identity, prediction=session.predict(recipe, names))
+            case TraceStrength(recipe=recipe, layers=names, slot=slot):
+                self._trace_strength(recipe, names, slot, job)
+                return TraceEnded(id=identity)
             case Compress(recipe=recipe, name=name, folder=folder):
                 return Compressed(id=identity, result=session.compress(recipe, name, folder, job))
             case ExportResult(archive=archive, format=kind, path=path, integers=integers):
                 export = session.export(archive, kind, path, job, integers)
                 return Exported(id=identity, export=export)
         raise UserError(f"the engine does not know {type(request).__name__}")
+
+    def _trace_strength(self, recipe: Recipe, names: tuple[str, ...], slot: Slot, job: Job) -> None:
+        def tell(trace: StrengthTrace) -> None:
+            job.check()
+            self.emit(StrengthTraced(id=job.id, trace=trace))
+
+        self._session.trace_strength(recipe, names, slot, job, tell)
 
 
 def _latency_event(identity: int, report: "LatencyReport") -> LatencyMeasured:

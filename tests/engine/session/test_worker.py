@@ -39,13 +39,18 @@ from featherweight.engine.events import (
     SetTask,
     Source,
     Started,
+    StrengthTraced,
     TaskReady,
     TaskSource,
+    TraceEnded,
+    TraceStrength,
     TrustNeeded,
     frame,
     read_frame,
 )
-from featherweight.engine.recipe import FineTuning, read_recipe
+from featherweight.engine.network import capture
+from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting, read_recipe
+from featherweight.engine.writing.archive import write_archive
 
 E = TypeVar("E", bound=Event)
 DECODER = msgspec.msgpack.Decoder(AnyEvent)
@@ -77,12 +82,18 @@ class Engine:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
+    def hear(self) -> Event | None:
+        """Read one event and keep it; None where the engine ended."""
+        assert self.process.stdout
+        body = read_frame(self.process.stdout)
+        if body is None:
+            return None
+        self.heard.append(DECODER.decode(body))
+        return self.heard[-1]
+
     def until(self, kind: type[E], identity: int = 0) -> E:
         """Read events until one of a kind with that identity; keep all."""
-        assert self.process.stdout
-        while (body := read_frame(self.process.stdout)) is not None:
-            event = DECODER.decode(body)
-            self.heard.append(event)
+        while (event := self.hear()) is not None:
             if isinstance(event, kind) and event.id == identity:
                 return event
             ended = isinstance(event, Failed | Cancelled | Compressed) and event.id == identity
@@ -153,6 +164,28 @@ def test_that_sensitivity_tells_its_progress_and_every_layer_or_its_reason(
     assert set(told.layers) == {"conv1", "conv2", "fc"}
     assert set(told.reasons) == {"norm1"}
     assert any(isinstance(event, Progress) and event.id == 3 for event in engine.heard)
+
+
+def test_that_a_newer_trace_ends_the_one_under_way_and_questions_are_answered(
+    engine: Engine, tmp_path: Path
+) -> None:
+    wide = torch.nn.Sequential(torch.nn.Linear(1024, 1024), torch.nn.Linear(1024, 8))
+    write_archive(capture(wide, (torch.randn(1, 1024),)), {}, tmp_path / "wide.fwz")
+    engine.ask(OpenNetwork(id=1, source=Source(path=str(tmp_path / "wide.fwz"))))
+    engine.until(Opened, 1)
+    monarch = Recipe(layers={"0": Choice(structure=Setting("monarch"))})
+    integer = Recipe(layers={"1": Choice(precision=Setting("integer", {"bits": 4}))})
+    engine.ask(TraceStrength(id=2, recipe=monarch, layers=("0",), slot="structure"))
+    assert engine.until(StrengthTraced, 2).trace.points == ()
+    engine.ask(TraceStrength(id=3, recipe=integer, layers=("1",), slot="precision"))
+    engine.ask(Predict(id=4, recipe=integer))
+    expected = {(Cancelled, 2), (TraceEnded, 3), (Predicted, 4)}
+    while expected - {(type(event), event.id) for event in engine.heard}:
+        assert engine.hear()
+    traces = [event.trace for event in engine.heard if isinstance(event, StrengthTraced)]
+    assert {trace.layer for trace in traces} == {"0", "1"}
+    assert len(traces[-1].points) == 6
+    assert max(len(trace.points) for trace in traces if trace.layer == "0") < 10
 
 
 def test_that_a_job_killed_in_training_goes_on_in_the_next_process(
