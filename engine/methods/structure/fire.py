@@ -222,7 +222,9 @@ def _rest(chosen: Tensor, count: int) -> Tensor:
 
 
 def _most(layer: Convolution, kernels: int) -> int:
-    """Return the widest squeeze that leaves fewer weights, with so many kernels behind it."""
-    each = layer.in_channels + layer.out_channels - kernels
-    each += kernels * math.prod(layer.kernel_size)
-    return (layer.weight.numel() - 1) // each
+    """Return the widest squeeze that leaves fewer weights, with so many kernels behind it.
+
+    More channels than there are taps in use would hold nothing.
+    """
+    used = layer.out_channels - kernels + kernels * math.prod(layer.kernel_size)
+    return min((layer.weight.numel() - 1) // (layer.in_channels + used), used)
