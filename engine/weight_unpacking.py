@@ -67,8 +67,11 @@ def integers(told: dict[str, Any], parts: Tensors) -> torch.Tensor:
 
 
 def shared_values(told: dict[str, Any], parts: Tensors) -> torch.Tensor:
-    """Return weights that are each one of the values of a codebook."""
-    return parts["codebooks"][codes(told, parts)]
+    """Return weights that are each one of the values of a codebook, in 16 bits after its unit."""
+    values = parts["codebooks"]
+    if values.dtype == torch.float16:
+        values = values[1:].float() * values[0].float()
+    return values[codes(told, parts)]
 
 
 def signs(told: dict[str, Any], parts: Tensors) -> torch.Tensor:

@@ -216,7 +216,7 @@ def _unpacking(name: str, form: StoredForm, opset: int, transposed: str) -> _Unp
     elif isinstance(form, CodebookForm):
         symbols = turned(form.symbols().values.reshape(form.shape))
         indices = made.integers(f"{name}.indices", symbols, bits, UNSIGNED)
-        table = made.constant(f"{name}.codebook", form.parts()["codebooks"])
+        table = made.constant(f"{name}.codebook", form.codebook.numpy())
         wide = made.call("Cast", [indices], f"{name}.wide", to=TensorProto.INT32)
         made.call("Gather", [table, wide], output)
     elif isinstance(form, Float16Form):

@@ -190,7 +190,7 @@ def test_that_the_ledger_tells_values_indices_codebooks_scales_and_tables_apart(
     assert coded == {
         "values": 3 * entries,
         "indices": 4 * entries,
-        "codebooks": 8 * 32,
+        "codebooks": (8 + 1) * 16,
         "scales": 0,
         "tables": 40,
     }

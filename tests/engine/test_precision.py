@@ -29,6 +29,7 @@ PRECISIONS: tuple[PrecisionMethod, ...] = (
     *(Binary(terms=terms) for terms in (1, 2, 3)),
     *(Hashed(weights_per_value=shared) for shared in (2, 9)),
     *(Codebook(clusters=clusters) for clusters in (2, 3, 16, 256)),
+    Codebook(clusters=16, table_bits=32),
 )
 every_precision = pytest.mark.parametrize("method", PRECISIONS, ids=lambda method: repr(method))
 MASKABLE = tuple(method for method in PRECISIONS if not method.mask_lock)
@@ -322,8 +323,8 @@ def test_that_the_codebook_reaches_the_least_error_known_for_a_bell_curve() -> N
 def test_that_every_weight_takes_its_nearest_shared_value() -> None:
     weight, _ = weight_and_mask(masked=False)
     form = Codebook(clusters=7).trainable(weight, None)
-    codebook = dict(form.named_parameters())["codebook"]
-    distances = (weight.reshape(-1, 1) - codebook.detach().reshape(1, -1)).abs()
+    codebook = form.settled().state_dict()["codebook"]
+    distances = (weight.reshape(-1, 1) - codebook.reshape(1, -1)).abs()
     assert torch.equal((form() - weight).abs().reshape(-1), distances.min(dim=1).values)
 
 

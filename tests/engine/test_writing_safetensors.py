@@ -102,6 +102,7 @@ METHODS: dict[str, PrecisionMethod] = {
     "binary": Binary(),
     "binary sum": Binary(terms=3),
     "codebook": Codebook(clusters=5),
+    "codebook of 32 bits": Codebook(clusters=5, table_bits=32),
     "hashed": Hashed(weights_per_value=3, seed=7),
     "frequency": Frequency(weights_per_value=3, seed=7),
     "float16": Float16(),

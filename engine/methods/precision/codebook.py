@@ -18,6 +18,7 @@ from featherweight.engine.bit_packing import packed, unpacked
 from featherweight.engine.evidence import Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.entropy_constrained import entropy_constrained
+from featherweight.engine.methods.half_tables import as_table, from_table, rounded, unit_of
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.options import number, words
 from featherweight.engine.weight_forms import (
@@ -38,15 +39,18 @@ MOST_ROUNDS = 10_000
 class CodebookForm(StoredForm):
     """A weight as indices into a float32 `codebook`; its symbols are the indices.
 
-    With `zero`, entry 0 is the weight 0.0 exactly.
+    With `zero`, entry 0 is the weight 0.0 exactly. With a `unit` the codebook is stored in 16 bits,
+    as a table of that unit has it: see `half_tables`.
     """
 
     kind: ClassVar[str] = "codebook"
 
-    def __init__(self, indices: Tensor, codebook: Tensor, zero: bool) -> None:
+    def __init__(
+        self, indices: Tensor, codebook: Tensor, zero: bool, unit: float | None = None
+    ) -> None:
         super().__init__(tuple(indices.shape))
         self.bits = index_bits(codebook.numel())
-        self.zero = zero
+        self.zero, self.unit = zero, unit
         self.packed: Tensor
         self.codebook: Tensor
         symbols = indices.reshape(-1).numpy()
@@ -65,7 +69,9 @@ class CodebookForm(StoredForm):
         return Symbols(values, self.bits, 0 if self.zero else None, self.row)
 
     def parts(self) -> dict[str, Array]:
-        """Return the codebook."""
+        """Return the codebook: float32, or its unit and it as float16."""
+        if self.unit is not None:
+            return {"codebooks": as_table(self.codebook, self.unit)}
         return {"codebooks": self.codebook.numpy()}
 
     @classmethod
@@ -73,26 +79,33 @@ class CodebookForm(StoredForm):
         cls, shape: tuple[int, ...], symbols: Symbols, parts: dict[str, Array]
     ) -> "CodebookForm":
         """Return the form of these indices and this codebook. Raises ValueError on a mismatch."""
-        codebook = parts.get("codebooks", np.zeros(0))
-        expect_parts(parts, codebooks=(codebook.size,))
+        codebook, unit = parts.get("codebooks", np.zeros(0)), None
+        if codebook.dtype == np.float16 and codebook.ndim == 1:
+            values, unit = from_table(codebook)
+            codebook = values.numpy()
+        expect_parts({**parts, "codebooks": codebook}, codebooks=(codebook.size,))
         expect(symbols, shape, index_bits(codebook.size), symbols.zero)
         if symbols.values.size and int(symbols.values.max()) >= codebook.size:
             raise ValueError("an index is beyond the codebook")
         if symbols.zero is not None and (symbols.zero != 0 or codebook[0] != 0.0):
             raise ValueError("the first entry of the codebook is not zero")
         indices = torch.from_numpy(symbols.values.astype(np.int32)).reshape(shape)
-        return cls(indices, torch.from_numpy(codebook), symbols.zero is not None)
+        return cls(indices, torch.from_numpy(codebook), symbols.zero is not None, unit)
 
 
 class TrainableCodebook(TrainableForm):
     """Float32 values, each replaced by its nearest shared value when used; both train.
 
     Gradients pass straight through to the values, so that a weight can change its shared value
-    while it trains. Masked weights are 0.0, which is then none of the shared values.
+    while it trains. Masked weights are 0.0, which is then none of the shared values. With `half`
+    shared values are rounded to 16 bits when used, and weights take the nearest rounded one.
     """
 
-    def __init__(self, weight: Tensor, mask: Tensor | None, codebook: Tensor) -> None:
+    def __init__(
+        self, weight: Tensor, mask: Tensor | None, codebook: Tensor, half: bool = False
+    ) -> None:
         super().__init__(tuple(weight.shape))
+        self.unit = unit_of(codebook) if half else None
         self.values = nn.Parameter(started(weight, mask))
         self.codebook = nn.Parameter(codebook)
         self.mask: Tensor | None
@@ -101,20 +114,22 @@ class TrainableCodebook(TrainableForm):
     def forward(self) -> Tensor:
         """Return the weight, float32."""
         inside = masked(self.values, self.mask)
-        shared = self._ordered()
+        ordered = self._ordered()
+        shared = self._stored(ordered)
         indices = self._indices(shared).reshape(-1)
         counts = torch.bincount(indices, minlength=shared.numel() + self._reserved)
         # By its sum over thousands of weights a shared value would leap; by its mean it takes the
         # step that its weights would take together.
-        step = (shared - shared.detach()) / counts[self._reserved :].clamp_min(1)
-        chosen = self._entries(shared.detach() + step).index_select(0, indices)
+        step = (ordered - ordered.detach()) / counts[self._reserved :].clamp_min(1)
+        chosen = self._entries(shared + step).index_select(0, indices)
         # The difference is exactly zero: it adds a gradient and no rounding.
         return chosen.reshape(self.shape) + (inside - inside.detach())
 
     def settled(self) -> CodebookForm:
         """Return the same weight as packed indices."""
-        shared = self._ordered().detach()
-        return CodebookForm(self._indices(shared), self._entries(shared), self.mask is not None)
+        shared = self._stored(self._ordered())
+        indices, has_zero = self._indices(shared), self.mask is not None
+        return CodebookForm(indices, self._entries(shared), has_zero, self.unit)
 
     @property
     def _reserved(self) -> int:
@@ -123,6 +138,11 @@ class TrainableCodebook(TrainableForm):
     def _ordered(self) -> Tensor:
         # Training may have moved one shared value past another.
         return self.codebook.sort().values
+
+    def _stored(self, ordered: Tensor) -> Tensor:
+        """Return the shared values as files have them, without a gradient."""
+        values = ordered.detach()
+        return values if self.unit is None else rounded(values, self.unit)
 
     def _entries(self, shared: Tensor) -> Tensor:
         return shared if self.mask is None else torch.cat([shared.new_zeros(1), shared])
@@ -171,6 +191,14 @@ class Codebook(PrecisionMethod, frozen=True, kw_only=True):
         ),
     ] = 0.0
 
+    table_bits: Annotated[
+        Literal[16, 32],
+        words(
+            "Bits of a value",
+            "16 bits save half of what the shared values take; weights take the nearest of them.",
+        ),
+    ] = 16
+
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
         """Return why the layer's weights cannot share values; empty if they can."""
@@ -204,15 +232,16 @@ class Codebook(PrecisionMethod, frozen=True, kw_only=True):
         if self.entropy > 0.0 and kept.size and found.size:
             found, taken = entropy_constrained(kept, found, self.entropy, check)
             weight = _with(weight.detach(), mask, torch.from_numpy(found[taken]))
-        return TrainableCodebook(weight, mask, torch.from_numpy(found))
+        return TrainableCodebook(weight, mask, torch.from_numpy(found), self.table_bits == 16)
 
     def symbol_bits(self) -> int:
         """Return the bits of one index."""
         return index_bits(self.clusters)
 
     def side_bits(self, shape: tuple[int, ...]) -> SideBits:  # noqa: ARG002
-        """Return 32 bits for every shared value."""
-        return SideBits(codebooks=32 * self.clusters)
+        """Return the bits of every shared value, and in 16 bits those of their unit."""
+        entries = self.clusters + 1 if self.table_bits == 16 else self.clusters
+        return SideBits(codebooks=self.table_bits * entries)
 
 
 def index_bits(entries: int) -> int:
