@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QStandardItemModel
-from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QMessageBox
+from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import Exported, Failed, TaskSource, TaskSummary
+from featherweight.engine.events import Exported, Failed
 from featherweight.engine.figures import Figure
 from featherweight.engine.ledger import Entry, Ledger
 from featherweight.engine.recipe import Choice, Recipe, Setting
@@ -208,35 +208,6 @@ def test_that_a_file_is_replaced_only_by_a_button_that_says_so(
     dialog.path.setText(str(tmp_path / "other"))
     assert dialog.export_button.text() == "Export"
     assert not dialog.problem.isVisible()
-
-
-def test_that_integer_options_show_for_onnx_with_data_alone(
-    qtbot: QtBot, opened: Document, tmp_path: Path
-) -> None:
-    task = TaskSummary(
-        source=TaskSource(data="data.npz"),
-        recovery_samples=9,
-        measure_samples=9,
-        classes=3,
-        metrics=("top1",),
-    )
-    without = ExportDialog(opened, "")
-    qtbot.addWidget(without)
-    without.open()
-    assert not without.integers.isVisible()
-    without.close()
-    opened.task = task
-    made = ExportDialog(opened, "")
-    made.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
-    qtbot.addWidget(made)
-    made.open()
-    made.path.setText(str(tmp_path / "net.onnx"))
-    assert made.integers.isVisible()
-    ways = made.findChild(QComboBox, "export_option_ranges")
-    assert isinstance(ways, QComboBox)
-    assert ways.currentData() == "error"
-    made.form.setCurrentIndex(made.form.findData("pt2"))
-    assert not made.integers.isVisible()
 
 
 def test_that_the_summary_shows_what_was_checked_of_the_file(
