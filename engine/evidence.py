@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from featherweight.engine.coefficient_layers import CoefficientLayer
 from featherweight.engine.network import Network
 
-Need = Literal["moments", "gradients"]
+Need = Literal["moments", "gradients", "jacobian"]
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
@@ -85,19 +85,26 @@ class Gradients:
     """What the loss says of one weight, mean over samples of each sample's own gradient g.
 
     `squares` is E[g²], the empirical Fisher diagonal, of the weight's shape. `rows` is E[(g·w)²],
-    g·w summed over what makes each output: (outputs,), or None where outputs make no rows.
+    g·w summed over what makes each output: (outputs,), or None where outputs make no rows. `mean`
+    is E[g], of the weight's shape, None where it says nothing.
     """
 
     squares: Tensor
     rows: Tensor | None = None
+    mean: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was measured of one weight tensor; None is what nobody asked for or could tell."""
+    """All that was measured of one weight tensor; None is what nobody asked for or could tell.
+
+    `jacobian` are rows J over samples and outputs, (rows, weights): those of several layers side by
+    side give the curvature JᵀJ of the loss in all their weights.
+    """
 
     moments: InputMoments | None = None
     gradients: Gradients | None = None
+    jacobian: Tensor | None = None
 
 
 NOTHING = Evidence()

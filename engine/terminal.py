@@ -120,8 +120,7 @@ class Terminal:
         self._out.print(table)
         self._out.print(
             f"By how much the loss ({report.loss}) would rise were a layer's weights alone held in "
-            f"4-bit integers; by the gradients of {report.samples} samples. It compares layers; "
-            "where training did not end at the least loss, the real rise may be many times it."
+            f"4-bit integers; by the gradients of {report.samples} samples."
         )
         for reason in dict.fromkeys(report.reasons.values()):
             names = [name for name, its in report.reasons.items() if its == reason]

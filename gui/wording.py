@@ -113,12 +113,25 @@ def rise(value: float) -> str:
     """Return by how much a loss rises, in two digits: 0.0064, 3.1e\u22125."""
     if value and abs(value) < 0.0001:
         return f"{value:.1e}".replace("e-0", "e-").replace("-", MINUS)
-    return f"{value:.2g}" if abs(value) < 100 else count(value)
+    return f"{value:.2g}".replace("-", MINUS) if abs(value) < 100 else count(value)
+
+
+def risen(value: float) -> str:
+    """Return by how much a loss rises or, below zero, falls, and how that is known."""
+    return f"{'+' if value >= 0 else ''}{rise(value)} {SENSITIVITY}"
 
 
 def percent(share: float, places: int = 1) -> str:
     """Return a share of one as percent."""
     return f"{share * 100:.{places}f} %"
+
+
+def error(share: float) -> str:
+    """Return a relative error as percent, in two digits: 3.1 %, 0.0042 %, 87 %."""
+    shown = f"{share * 100:.2g}" if share < 1 else f"{share * 100:.0f}"
+    if "e" in shown:
+        return "< 0.0001 %"
+    return f"{shown} %"
 
 
 def change(before: float, after: float) -> str:

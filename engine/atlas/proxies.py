@@ -12,16 +12,20 @@ from featherweight.engine.evidence import Gradients, InputMoments
 
 
 def expected_rise(weight: Tensor, changed: Tensor, gradients: Gradients) -> float:
-    """Return ½ Σ F·(W - Ŵ)², by which the loss of a sample is expected to rise.
+    """Return E[g]·(Ŵ - W) + ½ Σ F·(Ŵ - W)², by which the loss of a sample is expected to rise.
 
     `weight` and `changed` are W and Ŵ, float32 of one shape; F = E[g²] is the empirical Fisher
-    diagonal. Rises of layers add up to that of a network in which all of them change. The term of
-    first order, E[g]·(Ŵ - W), is left out: it is zero where the loss is at its minimum, and needs
-    many samples elsewhere; there the real rise may be many times as large, or below zero.
+    diagonal. Where the mean gradient E[g] is not told, its term is left out: it is zero where the
+    loss is at its minimum. Below zero where the change is one that training would make. Rises of
+    layers add up to that of a network in which all of them change.
     """
     # A large layer takes a gigabyte at every step that is not in place.
-    weighted = (weight - changed).square_().mul_(gradients.squares)
-    return 0.5 * float(weighted.sum(dtype=torch.float64))
+    difference = changed - weight
+    first = 0.0
+    if gradients.mean is not None:
+        first = float((gradients.mean * difference).sum(dtype=torch.float64))
+    weighted = difference.square_().mul_(gradients.squares)
+    return first + 0.5 * float(weighted.sum(dtype=torch.float64))
 
 
 def relative_output_error(weight: Tensor, changed: Tensor, moments: InputMoments) -> float:

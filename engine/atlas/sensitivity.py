@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ from featherweight.engine.methods.method import PrecisionMethod
 from featherweight.engine.network import Network
 from featherweight.engine.task import Task
 
-SAMPLES = 64
+# So many samples steady the gradient's mean; large networks are asked on fewer, down to the least.
+SAMPLES, LEAST_SAMPLES, SAMPLE_WEIGHTS = 256, 64, 2_000_000_000
 # The evidence of so many weights is held at once, 640 MB; a larger layer goes alone.
 WEIGHTS_AT_ONCE = 160_000_000
 GRADIENTS: frozenset[Need] = frozenset({"gradients"})
@@ -43,13 +44,14 @@ class SensitivityReport:
 
 
 def estimate(
-    network: Network, task: Task, method: PrecisionMethod, job: Job, samples: int = SAMPLES
+    network: Network, task: Task, method: PrecisionMethod, job: Job, samples: int = 0
 ) -> SensitivityReport:
     """Estimate for every layer how much the loss rises where a method holds its weights alone.
 
     The layers are gone over in portions, each of which runs the network forwards and backwards on
-    the first `samples` of the recovery data. Raises CancelledError, and UserError where the
-    network gives no gradients or the data cannot be read.
+    the first `samples` of the recovery data; 0 chooses 64 to 256, fewer for larger networks.
+    Raises CancelledError, and UserError where the network gives no gradients or the data cannot be
+    read.
     """
     _check_gradients(network)
     layers = dict(network.layers())
@@ -64,6 +66,8 @@ def estimate(
         if name not in reasons
     }
     parts = portions(sizes, WEIGHTS_AT_ONCE)
+    bearable = SAMPLE_WEIGHTS // max(sum(sizes.values()), 1)
+    samples = samples or max(LEAST_SAMPLES, min(SAMPLES, bearable))
     collector = Collector(task, min(samples, len(task.recovery)), job, by_batch=True)
     job.begin(len(parts) * collector.steps + len(sizes))
     scale = _scale(task, collector.samples, job) if parts else 1.0
@@ -72,6 +76,9 @@ def estimate(
         found = collector.collect(network, dict.fromkeys(part, GRADIENTS))
         for name in part:
             told = found[name]["weight"].gradients if name in found else None
+            if told is not None and task.kind != "classification":
+                # Those are gradients of outputs with random signs; the loss is at its minimum.
+                told = replace(told, mean=None)
             weight = layers[name].get_parameter("weight").detach()
             if told is None or not told.squares.any():
                 reasons[name] = UNREACHED
@@ -90,7 +97,7 @@ def estimate(
 
 
 def samples_digest(task: Task, samples: int = SAMPLES) -> str:
-    """Return a digest of the kind of a task and of what `estimate` asks of its data.
+    """Return a digest of the kind of a task and of all that `estimate` may ask of its data.
 
     Raises UserError where the data cannot be read.
     """

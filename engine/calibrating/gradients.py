@@ -94,7 +94,7 @@ class _Sum:
             self.settings = without_tensors(nn.Linear(1, 1))
         self.calls: list[tuple[Tensor, Tensor]] = []
         self.weight = layer.get_parameter("weight").detach()
-        self.squares = torch.zeros_like(self.weight)
+        self.squares, self.total = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
         view = InputMoments(groups_of(layer), (), torch.zeros(0), isinstance(layer, Transposed))
         self.view = None if isinstance(layer, nn.Embedding) else view
         outputs = self.view.matrix(self.weight).flatten(0, 1).shape[0] if self.view else 0
@@ -122,6 +122,7 @@ class _Sum:
             part = slice(start, start + together)
             each = sum(self._of_samples(x[part], gradient[part]) for x, gradient in calls)
             assert isinstance(each, Tensor)
+            self.total += each.sum(0)
             self.squares += each.square().sum(0)
             if self.view:
                 products = each * self.weight
@@ -147,11 +148,13 @@ class _Sum:
     def _add_products(self, x: Tensor, gradient: Tensor) -> None:
         """Add up gradients that are the outer product of two vectors, without any of them."""
         x, gradient = x.flatten(1), gradient.flatten(1)
+        self.total += gradient.T @ x
         self.squares += gradient.square().T @ x.square()
         self.rows += (gradient * (x @ self.weight.T)).square().sum(0)
 
     def gradients(self, count: int) -> Gradients:
-        return Gradients(self.squares / count, self.rows / count if self.view else None)
+        rows = self.rows / count if self.view else None
+        return Gradients(self.squares / count, rows, self.total / count)
 
 
 def _are_vectors(calls: list[tuple[Tensor, Tensor]]) -> bool:

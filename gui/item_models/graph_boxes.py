@@ -80,12 +80,12 @@ class GraphBoxes:
         values = [self.value(block, what) for block in blocks]
         coloured = [self._is_told(block, what) for block in blocks]
         most = max(values, default=0.0)
-        if not most:
+        if most <= 0:
             return Colouring()
         scale = shades()
         return Colouring(
             tuple(
-                (scale[round((value / most) ** 0.5 * LEVELS)],) if told else ()
+                (scale[round((max(value, 0) / most) ** 0.5 * LEVELS)],) if told else ()
                 for told, value in zip(coloured, values, strict=True)
             ),
             _WORDED.get(what, wording.count)(most),
@@ -116,7 +116,7 @@ class GraphBoxes:
         latency = self.value(block, "latency")
         measured = f", {wording.milliseconds(latency)}" if latency else ""
         rise = self.value(block, "sensitivity")
-        told = f", +{wording.rise(rise)} {wording.SENSITIVITY}" if rise else ""
+        told = f", {wording.risen(rise)}" if rise else ""
         return f"{parameters} parameters, {macs} MACs{measured}{told}"
 
     def _is_told(self, block: Block, what: str) -> bool:

@@ -1,5 +1,6 @@
 """The layer table as an item model: a tree by module, or a flat list once it is sorted."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import overload
@@ -283,7 +284,7 @@ class LayerTableModel(QAbstractItemModel):
             return (row.latency or 0.0) / self.total_latency if self.total_latency else 0.0
         if column == Column.SENSITIVITY:
             whole = self.total_sensitivity
-            return (row.sensitivity or 0.0) / whole if whole else 0.0
+            return max(row.sensitivity or 0.0, 0.0) / whole if whole > 0 else 0.0
         return (row.bits or 0) / row.bits_before if row.bits_before else 0.0
 
     def _sensitivity(self, row: Row) -> str:
@@ -323,7 +324,7 @@ class LayerTableModel(QAbstractItemModel):
         if row.sensitivity is None:
             return row.layer.sensitivity_lock if row.layer else ""
         share = wording.percent(self.share(row, Column.SENSITIVITY))
-        return f"+{wording.rise(row.sensitivity)} {wording.SENSITIVITY}; {share} of the sum"
+        return f"{wording.risen(row.sensitivity)}; {share} of the sum"
 
     def _keeps(self, row: Row) -> bool:
         if row.layer is None:
@@ -352,7 +353,7 @@ class LayerTableModel(QAbstractItemModel):
         if column == Column.LATENCY:
             return row.latency or 0.0
         if column == Column.SENSITIVITY:
-            return -1.0 if row.sensitivity is None else row.sensitivity
+            return -math.inf if row.sensitivity is None else row.sensitivity
         if column == Column.SIZE:
             return row.bits or row.bits_before
         if column == Column.SHAPE:

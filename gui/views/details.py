@@ -195,7 +195,7 @@ class DetailsView(QWidget):
                 latency += f", {wording.percent(layer.share)} of the sum"
         sensitivity = f"not told: {layer.sensitivity_lock}" if layer.sensitivity_lock else ""
         if layer.sensitivity is not None:
-            sensitivity = f"+{wording.rise(layer.sensitivity.value)} {wording.SENSITIVITY}"
+            sensitivity = wording.risen(layer.sensitivity.value)
         macs = "not counted" if layer.macs is None else self._of_all(layer.macs, "macs")
         return {
             "Input": wording.shape(layer.input_shape),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -288,30 +287,6 @@ def test_that_other_architectures_keep_their_outputs_in_small_weights(
     export = write_onnx(quantized(source, method), tmp_path / "a.onnx", None, source, Job())
     assert export.checks["relative_error"].value < 1e-5
     assert not any("older exporter" in note for note in export.notes)
-
-
-@pytest.mark.parametrize("settings", [{}, {"nonlinearity": "relu"}, {"bidirectional": True}])
-def test_that_plain_recurrence_is_one_operator_at_any_length(
-    tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    class Steps(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.memory = nn.RNN(6, 8, batch_first=True, **settings)
-
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            steps, last = self.memory(x)
-            return steps, last
-
-    source = capture(Steps().eval(), (torch.randn(1, 5, 6),))
-    write_onnx(quantized(source, Integer(bits=8)), tmp_path / "a.onnx", None, source, Job())
-    assert "RNN" in {node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node}
-    inputs = (torch.randn(3, 9, 6),)
-    found = run(tmp_path / "a.onnx", inputs)
-    with torch.no_grad():
-        expected = quantized(source, Integer(bits=8)).outputs(*inputs)
-    for one, other in zip(found, expected, strict=True):
-        assert relative_error(one, other) < 1e-5
 
 
 def test_that_a_matrix_which_the_exporter_turns_still_counts_for_its_layer(

@@ -77,6 +77,9 @@ def test_that_estimated_sensitivity_or_its_reason_joins_the_facts(
     told = SensitivityEstimated(layers={"stem": 0.0123}, reasons=reasons, loss="", samples=64)
     opened._on_estimated(told)
     assert view.facts.text("Sensitivity") == "+0.012 loss at 4 bits, estimated"
+    fallen = SensitivityEstimated(layers={"stem": -0.03}, reasons=reasons, loss="", samples=64)
+    opened._on_estimated(fallen)
+    assert view.facts.text("Sensitivity") == "\u22120.03 loss at 4 bits, estimated"
     opened.select(("classifier",))
     assert view.facts.text("Sensitivity") == "not told: It has no gradients."
 
