@@ -1,0 +1,180 @@
+"""The networks that the benchmark of methods compresses: built, trained once, and opened."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from integer_export import lite0, smooth_noise
+from methods_bench import Bench
+from methods_data import FASHION, Pair, digits, fashion, lite0_packages
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from featherweight.engine.events import Source, TaskSource
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
+
+from architectures.early import Lenet5, Lenet300
+from architectures.residual import Basic, normed
+
+FEW, QUICK = 10_000, 24_000
+PACKAGES = "LITE0_PACKAGES"
+
+
+class SmallResidual(nn.Module):
+    """Four 3×3 convolutions for small images, the last two of 64 filters beside a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = normed(1, 32, 3)
+        self.wide, self.wide_norm = normed(32, 64, 3, 2)
+        self.block = Basic(64, 64, 1)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify images (batch, 1, 28, 28)."""
+        x = self.pool(self.stem_norm(self.stem(x)).relu())
+        x = self.block(self.wide_norm(self.wide(x)).relu())
+        return self.head(x.mean((2, 3)))
+
+
+class OneHidden(nn.Sequential):
+    """784-h-10 on images of digits."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+
+def lenet300() -> nn.Module:
+    """Return LeNet-300-100, 266,610 parameters."""
+    return Lenet300()
+
+
+def lenet5() -> nn.Module:
+    """Return LeNet-5 in Caffe's form, 431,080 parameters."""
+    return Lenet5()
+
+
+def residual() -> nn.Module:
+    """Return the small residual network, 94,000 parameters and 4.7 million MACs."""
+    return SmallResidual()
+
+
+def hidden512() -> nn.Module:
+    """Return 784-512-10, 407,050 parameters."""
+    return OneHidden(512)
+
+
+def hidden784() -> nn.Module:
+    """Return 784-784-10."""
+    return OneHidden(784)
+
+
+def hidden1024() -> nn.Module:
+    """Return 784-1024-10."""
+    return OneHidden(1024)
+
+
+def efficient() -> nn.Module:
+    """Return EfficientNet-lite0 with its ImageNet weights, from the folder PACKAGES."""
+    return lite0(Path(os.environ[PACKAGES]))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained before anything is compressed: by AdamW, with a cosine."""
+
+    epochs: int
+    batch: int = 256
+    rate: float = 2e-3
+    decay: float = 0.01
+    images: int = 60_000
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One network of the table: what builds it, its data, and how it is trained.
+
+    `recovery` is on how many of the images recipes train again, all of them for 0.
+    """
+
+    title: str
+    build: Callable[[], nn.Module]
+    data: str
+    training: Training | None
+    batch: int = 1
+    recovery: int = 0
+
+
+KINDS = {
+    "LeNet-300": Kind("LeNet-300-100, Fashion-MNIST", lenet300, "fashion", Training(15, 512)),
+    "LeNet-5": Kind(
+        "LeNet-5, Fashion-MNIST", lenet5, "fashion", Training(3, 128, images=QUICK), 1, FEW
+    ),
+    "residual": Kind(
+        "small residual CNN, Fashion-MNIST",
+        residual,
+        "fashion",
+        Training(4, 128, 3e-3, images=QUICK),
+        8,
+        FEW,
+    ),
+    "digits-300": Kind("LeNet-300-100, 8,000 digits", lenet300, "digits", Training(40, 128)),
+    "digits-512": Kind("784-512-10, 8,000 digits", hidden512, "digits", Training(30, 128)),
+    "digits-784": Kind("784-784-10, 8,000 digits", hidden784, "digits", Training(30, 128)),
+    "wide-1024": Kind("784-1024-10, Fashion-MNIST", hidden1024, "fashion", Training(4), 1, QUICK),
+    "lite0": Kind("EfficientNet-lite0, ImageNet weights", efficient, "noise", None),
+}
+
+
+def opened(name: str, place: Path, fashion_folder: Path = FASHION) -> Bench:
+    """Return a network of the table with its data, trained unless `place` holds its weights."""
+    kind = KINDS[name]
+    folder = place / name
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, samples = folder / "weights.safetensors", folder / "data.npz"
+    if kind.data == "noise":
+        os.environ[PACKAGES] = str(lite0_packages(place))
+        np.savez(samples, images=smooth_noise().numpy())
+    else:
+        pairs = fashion(fashion_folder) if kind.data == "fashion" else digits(place)
+        (images, labels), (x_test, y_test) = pairs
+        few = kind.recovery or len(images)
+        np.savez(samples, x_train=images[:few], y_train=labels[:few], x_test=x_test, y_test=y_test)
+    if not weights.exists():
+        torch.manual_seed(0)
+        module = kind.build()
+        if kind.training:
+            train(module, pairs[0], kind.training)
+        # Its own copies: some networks hold a tensor in two places.
+        save_file({key: value.clone() for key, value in module.state_dict().items()}, weights)
+    side = 224 if kind.data == "noise" else 28
+    source = Source(
+        path=str(weights),
+        factory=f"{Path(__file__).stem}:{kind.build.__name__}",
+        trust=(Path(__file__).stem,),
+        input_shapes=((kind.batch, 3 if side == 224 else 1, side, side),),
+    )
+    return Bench(source, TaskSource(data=str(samples)), folder)
+
+
+def train(module: nn.Module, pair: Pair, how: Training) -> None:
+    """Train a network on images, float32 (n, 1, 28, 28), the usual way."""
+    images, labels = (torch.from_numpy(part[: how.images]) for part in pair)
+    steps = len(images) // how.batch
+    optimizer = torch.optim.AdamW(module.parameters(), lr=how.rate, weight_decay=how.decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps * how.epochs)
+    module.train()
+    for _ in range(how.epochs):
+        for batch in torch.randperm(len(images))[: steps * how.batch].split(how.batch):
+            optimizer.zero_grad()
+            functional.cross_entropy(module(images[batch]), labels[batch]).backward()
+            optimizer.step()
+            schedule.step()
+    module.eval()
