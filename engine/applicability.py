@@ -4,8 +4,10 @@ import difflib
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from featherweight.engine.errors import UserError
+from featherweight.engine.functional_layers import is_usual
 from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.budgets import ShareMethod
@@ -37,6 +39,9 @@ SCRIPT_LOCK = (
 )
 CODE_LOCK = (
     "The network was not captured, and its code may ask a recurrent layer for what factors lack."
+)
+ATTENTION_LOCK = (
+    "The network was not captured, and attention asks its last layer for the weight itself."
 )
 UNMEASURED = "The network's script computes with its weights, so its inputs cannot be measured."
 
@@ -182,12 +187,23 @@ def _lock(
         return coupling.locks.get(name, "")
     if structure_lock and issubclass(kind, FactorMethod):
         return structure_lock
-    if network.graph_lock and issubclass(kind, FactorMethod) and isinstance(layer, nn.RNNBase):
-        return CODE_LOCK
+    if network.graph_lock and issubclass(kind, FactorMethod) and (reason := _code_lock(layer)):
+        return reason
     if evidence_lock and kind().needs():
         return evidence_lock
     if name in tied:
         return f"Its weight is shared with {tied[name]}; changed alone it would be stored twice."
+    return ""
+
+
+def _code_lock(layer: nn.Module) -> str:
+    """Return why a layer that code calls, and no graph, keeps its place; empty if it need not."""
+    if isinstance(layer, nn.RNNBase):
+        return CODE_LOCK
+    if isinstance(layer, NonDynamicallyQuantizableLinear):
+        return ATTENTION_LOCK
+    if not is_usual(layer):
+        return f"{type(layer).__name__} computes in a way of its own, which a chain would not."
     return ""
 
 

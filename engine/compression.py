@@ -162,9 +162,11 @@ def _equalized(network: Network, chosen: Mapping[str, Chosen]) -> list[str]:
 def codings(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, CodingMethod]:
     """Return the coder of every layer of a settled network that stands for a chosen one."""
     found = {}
+    layers = dict(network.layers())
     for name, methods in chosen.items():
-        for part in network.parts[name]:
-            layer = network.layer(part)
+        # A chain may have parts without numbers, such as a shuffle, which are no layers.
+        for part in filter(layers.__contains__, network.parts[name]):
+            layer = layers[part]
             held = layer.held().values() if isinstance(layer, CompactLayer) else ()
             symbols = [form.symbols() for form in held if isinstance(form, StoredForm)]
             found[part] = layer_coding(methods, symbols)

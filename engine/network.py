@@ -125,8 +125,9 @@ class Network:
         """
         source = next(source for source, parts in self.parts.items() if name in parts)
         names = [name]
-        if isinstance(layer, nn.Sequential) and isinstance(self.module, fx.GraphModule):
+        if isinstance(layer, nn.Sequential):
             names = [f"{name}.{position}" for position in range(len(layer))]
+        if isinstance(layer, nn.Sequential) and isinstance(self.module, fx.GraphModule):
             place(self.module, name, nn.Module())
             for part_name, part in zip(names, layer, strict=True):
                 place(self.module, part_name, part)

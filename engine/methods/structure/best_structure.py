@@ -13,6 +13,7 @@ from featherweight.engine.evidence import Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.recurrent_factors import Recurrent
 from featherweight.engine.methods.structure.circulant import Circulant
 from featherweight.engine.methods.structure.depthwise_separable import DepthwiseSeparable
 from featherweight.engine.methods.structure.monarch import Monarch
@@ -68,6 +69,9 @@ class BestStructure(FactorMethod, frozen=True, kw_only=True):
 
     def resolved(self, layer: nn.Module, check: Check = unchecked) -> FactorMethod:
         """Return the method, with its options, that is nearest to the layer. It is remembered."""
+        if isinstance(layer, Recurrent):
+            # Only singular values take it, so that there is nothing to choose from.
+            return Svd(keep=self.keep, metric=self.metric)
         weight = layer.get_parameter("weight")
         known = _FOUND.setdefault(layer, {})
         key = (self.keep, id(weight), weight._version)
