@@ -1,18 +1,11 @@
 """The matrix of a low rank whose outputs are the nearest, by the moments of the inputs."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from featherweight.engine.jobs import Check, unchecked
-from featherweight.engine.options import words
-
-Metric = Annotated[
-    Literal["weights", "outputs"],
-    words("Nearest in", "Weights, or outputs on samples of the data, which keeps more."),
-]
 
 # Directions that no input takes count so much of the mean one: then they still have an order.
 UNSEEN = 1e-6

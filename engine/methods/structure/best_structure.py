@@ -9,10 +9,10 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.evidence import Evidence, Need
+from featherweight.engine.evidence import Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.recurrent_factors import Recurrent
 from featherweight.engine.methods.structure.circulant import Circulant
 from featherweight.engine.methods.structure.depthwise_separable import DepthwiseSeparable
@@ -32,7 +32,7 @@ NEAR = 1e-3
 SAMPLES, SEED = 8, 20261124
 
 
-class BestStructure(FactorMethod, frozen=True, kw_only=True):
+class BestStructure(NearestMethod, frozen=True, kw_only=True):
     """Tries the structures that the layer can take and keeps the one that is nearest.
 
     Each gets the strength with which it holds at most `keep` of the weights. What counts is the
@@ -62,10 +62,6 @@ class BestStructure(FactorMethod, frozen=True, kw_only=True):
         if any(not kind.lock(layer) for kind in KINDS):
             return ""
         return f"No structure takes it. {Svd.lock(layer)}"
-
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
 
     def resolved(self, layer: nn.Module, check: Check = unchecked) -> FactorMethod:
         """Return the method, with its options, that is nearest to the layer. It is remembered."""

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from featherweight.engine.column_layers import ColumnBlocks
 from featherweight.engine.copying_layers import ChosenChannels
-from featherweight.engine.evidence import NOTHING, Convolution, Evidence, InputMoments, Need
+from featherweight.engine.evidence import NOTHING, Convolution, Evidence, InputMoments
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.channel_surgery import spread
 from featherweight.engine.methods.low_rank import assign
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.options import number
 
 FEWEST_INPUTS = 8
@@ -32,7 +31,7 @@ class _Seen:
     inverse: Tensor
 
 
-class ColumnBlockPruning(FactorMethod, frozen=True, kw_only=True):
+class ColumnBlockPruning(NearestMethod, frozen=True, kw_only=True):
     """Block sparsity that is really left out (Narang et al. 2017, arXiv 1711.02782).
 
     The outputs fall into blocks of equal height, each of which keeps the inputs that matter most to
@@ -83,10 +82,6 @@ class ColumnBlockPruning(FactorMethod, frozen=True, kw_only=True):
             return f"It has only {layer.weight.shape[1]} inputs to choose from."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the blocks on the meta device."""
         weight, bias = layer.get_parameter("weight"), layer.bias is not None
@@ -100,10 +95,6 @@ class ColumnBlockPruning(FactorMethod, frozen=True, kw_only=True):
                 chosen = ChosenChannels(inputs, blocks * kept, len(layer.kernel_size))
                 made = nn.Sequential(chosen, _convolution(layer, blocks, kept))
             return made.to(weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the blocks with the columns of the largest weights."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

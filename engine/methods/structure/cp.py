@@ -7,12 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.evidence import Evidence, Need
+from featherweight.engine.evidence import Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.canonical import decompose
 from featherweight.engine.methods.low_rank import assign
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric, balanced, whitening
+from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.output_factors import balanced, whitening
 from featherweight.engine.methods.output_fitting import (
     by_taps,
     mended_bias,
@@ -24,7 +24,7 @@ from featherweight.engine.options import number, words
 from featherweight.engine.ranks import cp_rank, rounded_rank
 
 
-class Cp(FactorMethod, frozen=True, kw_only=True):
+class Cp(NearestMethod, frozen=True, kw_only=True):
     """CP decomposition of a kernel by non-linear least squares (Lebedev et al. 2015, 1412.6553).
 
     A convolution C → N becomes 1×1 C → r, the kernel on each of the r channels alone with the
@@ -76,10 +76,6 @@ class Cp(FactorMethod, frozen=True, kw_only=True):
             return "The layer is too small: its factors would hold more weights than it has."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the convolutions on the meta device."""
         assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
@@ -93,10 +89,6 @@ class Cp(FactorMethod, frozen=True, kw_only=True):
                 kind(rank, outputs, 1, bias=layer.bias is not None),
             )
         return chain.to(layer.weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the convolutions with the weights that the last round ends at."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.evidence import Evidence, Need
+from featherweight.engine.evidence import Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.output_factors import output_factors
 from featherweight.engine.methods.output_fitting import (
     Patches,
     by_taps,
@@ -23,7 +23,7 @@ from featherweight.engine.methods.output_fitting import (
 from featherweight.engine.options import number
 
 
-class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
+class DepthwiseSeparable(NearestMethod, frozen=True, kw_only=True):
     """Depthwise separable form of a trained kernel (Guo et al. 2018, arXiv 1808.05517).
 
     A convolution C → N becomes a depthwise one C → C·T with the stride, and 1×1 C·T → N with the
@@ -69,10 +69,6 @@ class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
             return "The layer is too small: both convolutions would hold more weights than it has."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return both convolutions on the meta device."""
         assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
@@ -94,10 +90,6 @@ class DepthwiseSeparable(FactorMethod, frozen=True, kw_only=True):
                 width, layer.out_channels, 1, groups=layer.groups, bias=layer.bias is not None
             )
         return nn.Sequential(depthwise, pointwise).to(layer.weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return both convolutions with the nearest weights of that multiplier."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

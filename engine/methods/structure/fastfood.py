@@ -6,19 +6,18 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.evidence import Evidence, Need
+from featherweight.engine.evidence import Evidence
 from featherweight.engine.fastfood_layers import FastfoodLinear
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.diagonal_fitting import fit_diagonals, target
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.output_fitting import patches_of, seen_by
 from featherweight.engine.options import number
 
 MOST_TERMS = 64
 
 
-class Fastfood(FactorMethod, frozen=True, kw_only=True):
+class Fastfood(NearestMethod, frozen=True, kw_only=True):
     """Adaptive Fastfood (Yang et al. 2015, Deep Fried Convnets, arXiv 1412.7149).
 
     The weight becomes S·H·G·Π·H·B: learned diagonals S, G and B, the Hadamard matrix H of the next
@@ -60,10 +59,6 @@ class Fastfood(FactorMethod, frozen=True, kw_only=True):
             return "The layer is too small: three diagonals would hold more weights than it has."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the layer of diagonals on the meta device."""
         assert isinstance(layer, nn.Linear)
@@ -71,10 +66,6 @@ class Fastfood(FactorMethod, frozen=True, kw_only=True):
         with torch.device("meta"):
             made = FastfoodLinear(layer.in_features, layer.out_features, terms, bias=bias)
         return nn.Sequential(made).to(layer.weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the layer of diagonals with near weights."""
-        return self.informed(layer, {}, check)
 
     def informed(
         self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked

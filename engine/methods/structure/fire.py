@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from featherweight.engine.compact_layers import FireExpansion
 from featherweight.engine.copying_layers import ChosenChannels
-from featherweight.engine.evidence import Convolution, Evidence, Need
+from featherweight.engine.evidence import Convolution, Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.centre_taps import centre_of, centre_taps
 from featherweight.engine.methods.low_rank import assign, factors
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.output_factors import output_factors
 from featherweight.engine.methods.output_fitting import (
     Patches,
     by_taps,
@@ -35,7 +35,7 @@ WIDTH = 8
 TURNS = 3
 
 
-class Fire(FactorMethod, frozen=True, kw_only=True):
+class Fire(NearestMethod, frozen=True, kw_only=True):
     """Fire modules (Iandola et al. 2016, SqueezeNet, arXiv 1602.07360) of a trained kernel.
 
     A convolution C → N becomes 1×1 C → s, the squeeze, and behind it N outputs of which a `share`
@@ -80,10 +80,6 @@ class Fire(FactorMethod, frozen=True, kw_only=True):
             return "The layer is too small: a fire module would hold more weights than it has."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the squeeze, the expansion and the order of its outputs on the meta device."""
         assert isinstance(layer, Convolution)
@@ -98,10 +94,6 @@ class Fire(FactorMethod, frozen=True, kw_only=True):
             outputs = layer.out_channels
             order = ChosenChannels(outputs, outputs, len(layer.kernel_size))
         return nn.Sequential(squeeze, expansion, order).to(layer.weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the module of the nearest weights that were found."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from featherweight.engine.compact_layers import GroupedLinear
 from featherweight.engine.copying_layers import ChosenChannels
-from featherweight.engine.evidence import Convolution, Evidence, Need
+from featherweight.engine.evidence import Convolution, Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.channel_blocks import Blocks, best_blocks
 from featherweight.engine.methods.low_rank import assign
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.output_fitting import (
     Patches,
     by_taps,
@@ -28,7 +27,7 @@ from featherweight.engine.options import number
 MOST_GROUPS = 64
 
 
-class Grouped(FactorMethod, frozen=True, kw_only=True):
+class Grouped(NearestMethod, frozen=True, kw_only=True):
     """Grouped layers with chosen channels (Zhang et al. 2018, ShuffleNet, arXiv 1707.01083).
 
     Inputs and outputs fall into as many blocks each, and what the weight holds between a block of
@@ -79,10 +78,6 @@ class Grouped(FactorMethod, frozen=True, kw_only=True):
             return f"Its {inputs} inputs and {outputs} outputs fall into no equal groups."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the layer in groups, between two orders of channels, on the meta device."""
         weight, bias = layer.get_parameter("weight"), layer.bias is not None
@@ -99,10 +94,6 @@ class Grouped(FactorMethod, frozen=True, kw_only=True):
             before = ChosenChannels(inputs, inputs, spatial)
             after = ChosenChannels(outputs, outputs, spatial)
             return nn.Sequential(before, middle, after).to(weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the layer in the groups that hold most of its weights."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

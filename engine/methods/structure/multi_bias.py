@@ -5,18 +5,17 @@ from typing import Annotated, ClassVar, Literal
 
 from torch import nn
 
-from featherweight.engine.evidence import Evidence, Need
+from featherweight.engine.evidence import Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.copied_channels import copied, copying_skeleton, filters_lock
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.output_fitting import patches_of
 from featherweight.engine.methods.shared_directions import shared_directions
 from featherweight.engine.options import number
 from featherweight.engine.ranks import rounded_rank
 
 
-class MultiBias(FactorMethod, frozen=True, kw_only=True):
+class MultiBias(NearestMethod, frozen=True, kw_only=True):
     """Filters that differ in bias and length alone (Li et al. 2016, arXiv 1604.00676).
 
     N filters become K = ⌊keep·N⌋ kernels, rounded down to `multiple`: w ≈ a·k with a not negative,
@@ -49,20 +48,12 @@ class MultiBias(FactorMethod, frozen=True, kw_only=True):
         """Return why the layer has no filters that could share a kernel; empty if it has."""
         return filters_lock(layer)
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the layer of fewer kernels and their copies on the meta device."""
         groups = getattr(layer, "groups", 1)
         filters = len(layer.get_parameter("weight")) // groups
         kernels = max(1, int(self.keep * filters + 1e-9))
         return copying_skeleton(layer, rounded_rank(kernels, self.multiple))
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the kernels with the nearest weights, and their copies."""
-        return self.informed(layer, {}, check)
 
     def informed(
         self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.evidence import Evidence, Need
+from featherweight.engine.evidence import Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.copied_channels import (
     Copies,
@@ -15,14 +15,13 @@ from featherweight.engine.methods.copied_channels import (
     filters_lock,
     shared_loss,
 )
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.output_fitting import patches_of
 from featherweight.engine.methods.pairing import cheapest_pairs
 from featherweight.engine.options import number
 
 
-class Negation(FactorMethod, frozen=True, kw_only=True):
+class Negation(NearestMethod, frozen=True, kw_only=True):
     """Filters that are about each other's negative (Shang et al. 2016, CReLU, arXiv 1603.05201).
 
     Of N filters the ⌊share·N/2⌋ pairs are taken that lose least: w ≈ a·k and v ≈ -b·k with a and b
@@ -51,20 +50,12 @@ class Negation(FactorMethod, frozen=True, kw_only=True):
         """Return why the layer has no filters to pair; empty if it has."""
         return filters_lock(layer)
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the layer of fewer kernels and their copies on the meta device."""
         groups = getattr(layer, "groups", 1)
         filters = len(layer.get_parameter("weight")) // groups
         pairs = max(1, int(self.share * filters / 2 + 1e-9))
         return copying_skeleton(layer, filters - pairs)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the kernels with the nearest weights, and their copies."""
-        return self.informed(layer, {}, check)
 
     def informed(
         self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.evidence import Convolution, Evidence, Need
+from featherweight.engine.evidence import Convolution, Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.centre_taps import (
     centre_of,
@@ -15,8 +15,7 @@ from featherweight.engine.methods.centre_taps import (
     centred_skeleton,
 )
 from featherweight.engine.methods.low_rank import assign
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric
+from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.output_fitting import (
     mended_bias,
     patches_of,
@@ -26,7 +25,7 @@ from featherweight.engine.methods.output_fitting import (
 from featherweight.engine.options import words
 
 
-class Pointwise(FactorMethod, frozen=True, kw_only=True):
+class Pointwise(NearestMethod, frozen=True, kw_only=True):
     """1×1 filters in the place of larger ones (Iandola et al. 2016, SqueezeNet, arXiv 1602.07360).
 
     The convolution becomes 1×1 with the same stride and the same size of the output. By weights it
@@ -64,18 +63,10 @@ class Pointwise(FactorMethod, frozen=True, kw_only=True):
             return "Its kernel is 1×1 already."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the 1×1 convolution on the meta device, behind the places that it needs."""
         assert isinstance(layer, Convolution)
         return centred_skeleton(layer)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the 1×1 convolution of the chosen taps."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

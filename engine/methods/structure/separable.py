@@ -15,8 +15,8 @@ from featherweight.engine.methods.inner_norms import (
     start_norms,
 )
 from featherweight.engine.methods.low_rank import assign, factors
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.output_factors import output_factors
 from featherweight.engine.methods.output_fitting import (
     Patches,
     by_taps,
@@ -30,7 +30,7 @@ from featherweight.engine.options import number
 from featherweight.engine.ranks import rounded_rank, svd_rank
 
 
-class Separable(FactorMethod, frozen=True, kw_only=True):
+class Separable(NearestMethod, frozen=True, kw_only=True):
     """Separable filters (Jaderberg et al. 2014, arXiv 1405.3866; Tai et al. 2016, 1511.06067).
 
     A convolution C → N with a kernel of h×w becomes h×1 C → r and 1×w r → N, each with its part of
@@ -117,10 +117,6 @@ class Separable(FactorMethod, frozen=True, kw_only=True):
                 padding_mode=layer.padding_mode,
             )
             return chained((first, second), self.batch_norm).to(layer.weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return both convolutions with the nearest weights of their rank."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

@@ -13,11 +13,11 @@ from featherweight.engine.coefficient_layers import (
     TransformConvolution,
 )
 from featherweight.engine.errors import UserError
-from featherweight.engine.evidence import Evidence, Need
+from featherweight.engine.evidence import Evidence
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.output_factors import output_factors
 from featherweight.engine.methods.output_fitting import (
     Patches,
     by_taps,
@@ -34,7 +34,7 @@ MOST_ATOMS, LONGEST_FIXED = 128, 64
 FASTER, LARGE = 0.55, 4096
 
 
-class SharedBasis(FactorMethod, frozen=True, kw_only=True):
+class SharedBasis(NearestMethod, frozen=True, kw_only=True):
     """Filters from a shared basis (Qiu et al. 2018, DCFNet, arXiv 1802.04145).
 
     Every filter of every channel is a mixture of the same `atoms` small kernels. Learned, they are
@@ -88,10 +88,6 @@ class SharedBasis(FactorMethod, frozen=True, kw_only=True):
             return "The layer is too small: one mixture and its atom would hold as much."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return the layer of mixtures on the meta device.
 
@@ -112,10 +108,6 @@ class SharedBasis(FactorMethod, frozen=True, kw_only=True):
             else:
                 made = TransformConvolution(**settings, basis=self.basis, kept=count)
         return nn.Sequential(made).to(layer.weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the layer of the nearest mixtures."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from featherweight.engine.evidence import NOTHING, Evidence, InputMoments, Need
+from featherweight.engine.evidence import NOTHING, Evidence, InputMoments
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import Metric, output_factors
+from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.output_factors import output_factors
 from featherweight.engine.methods.recurrent_factors import (
     Recurrent,
     assign_recurrent,
@@ -21,7 +21,7 @@ from featherweight.engine.options import number
 from featherweight.engine.ranks import rounded_rank, svd_rank
 
 
-class Svd(FactorMethod, frozen=True, kw_only=True):
+class Svd(NearestMethod, frozen=True, kw_only=True):
     """Truncated singular value decomposition (Eckart and Young 1936; Denton et al. 2014).
 
     A layer of m outputs and n inputs becomes n → r → m. The rank r is the largest whose two factors
@@ -69,10 +69,6 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
             return f"The layer is too small: {outputs}×{inputs} weights are fewer than two factors."
         return ""
 
-    def needs(self) -> frozenset[Need]:
-        """Return what the metric asks of the data."""
-        return frozenset({"moments"}) if self.metric == "outputs" else frozenset()
-
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return both factors on the meta device."""
         outputs, inputs = _matrix(layer).shape
@@ -85,10 +81,6 @@ class Svd(FactorMethod, frozen=True, kw_only=True):
                 first = nn.Linear(inputs, rank, bias=False)
                 return nn.Sequential(first, nn.Linear(rank, outputs, bias=bias)).to(weight.dtype)
             return _thin_convolutions(layer, rank).to(weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return both factors with the nearest weights of their rank."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(

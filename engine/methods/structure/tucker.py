@@ -16,8 +16,8 @@ from featherweight.engine.methods.inner_norms import (
     start_norms,
 )
 from featherweight.engine.methods.low_rank import assign, leading_vectors
-from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.methods.output_factors import UNSEEN, Metric, whitening
+from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.output_factors import UNSEEN, whitening
 from featherweight.engine.methods.output_fitting import (
     Patches,
     by_taps,
@@ -31,7 +31,7 @@ from featherweight.engine.options import number
 from featherweight.engine.ranks import rounded_rank, tucker_ranks
 
 
-class Tucker(FactorMethod, frozen=True, kw_only=True):
+class Tucker(NearestMethod, frozen=True, kw_only=True):
     """Tucker-2 decomposition of a kernel (Kim et al. 2016, arXiv 1511.06530).
 
     A convolution C → N becomes 1×1 C → r, the kernel r → s with the stride, and 1×1 s → N with the
@@ -108,10 +108,6 @@ class Tucker(FactorMethod, frozen=True, kw_only=True):
                 kind(out_rank, outputs, 1, bias=layer.bias is not None),
             )
             return chained(parts, self.batch_norm).to(layer.weight.dtype)
-
-    def rewritten(self, layer: nn.Module, check: Check = unchecked) -> nn.Sequential:
-        """Return the three convolutions with the weights that the sweeps end at."""
-        return self.informed(layer, {}, check)
 
     @torch.no_grad()
     def informed(
