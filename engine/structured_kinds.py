@@ -1,5 +1,6 @@
 """The layers of ours that files may name: a new one is one more entry."""
 
+from featherweight.engine.binary_layers import BinaryInputs
 from featherweight.engine.coefficient_layers import (
     SharedBasisConvolution,
     TransformConvolution,
@@ -26,6 +27,7 @@ from featherweight.engine.transformed_layers import (
 )
 
 STRUCTURED: tuple[type[StructuredLayer], ...] = (
+    BinaryInputs,
     CentredPlaces,
     ChosenChannels,
     CirculantConvolution,
