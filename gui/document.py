@@ -25,6 +25,7 @@ from featherweight.engine.events import (
     TrustNeeded,
 )
 from featherweight.engine.layer import Layer, LayerDetails, NetworkSummary
+from featherweight.engine.options import Slot
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Prediction, Result
 from featherweight.gui.engine_client import EngineClient
@@ -38,10 +39,13 @@ from featherweight.gui.project_file import Project, Unfinished, lost_choices, re
 from featherweight.gui.questions import NewestQuestion
 from featherweight.gui.recipe_intents import RecipeIntents
 from featherweight.gui.runs import ExportFormat, Runs
+from featherweight.gui.strength_traces import StrengthTraces
 from featherweight.gui.trust_memory import TrustMemory
 from featherweight.resources.demo.sources import demo_source, demo_task
 
 INTEGERS = IntegerOptions()
+# Of more selected layers the first tell of all.
+MOST_TRACED = 64
 
 
 class Document(RecipeIntents):
@@ -68,6 +72,7 @@ class Document(RecipeIntents):
         self._keeper = Keeper(folder / "projects", self._as_project, self)
         self._predicting = NewestQuestion(client.send)
         self._describing = NewestQuestion(client.send)
+        self.strengths = StrengthTraces(client, self)
         self._connect()
 
     def _connect(self) -> None:
@@ -88,6 +93,7 @@ class Document(RecipeIntents):
         runs.exported.connect(self.exported)
         runs.estimated.connect(self._on_estimated)
         runs.noticed.connect(self.noticed)
+        self.strengths.changed.connect(self.strength_changed)
         keeper.changed.connect(self.path_changed)
         keeper.failed.connect(lambda sentence, hint: self.noticed.emit(sentence, hint, ""))
         self._client.received.connect(self.receive)
@@ -156,6 +162,16 @@ class Document(RecipeIntents):
         """Estimate on the task how sensitive layers are, a job; see `sensitivity_changed`."""
         if self.can_estimate:
             self._runs.estimate()
+
+    def trace_strength(self, slot: Slot) -> None:
+        """Ask how far off the selected layers are, as the strength in a slot moves.
+
+        Answered by `strength_changed`, again and again; see `strengths`.
+        """
+        settings = [self.setting(name, slot) for name in self.selection]
+        names = {setting.method for setting in settings if setting is not None}
+        method = self.method(names.pop()) if len(names) == 1 else None
+        self.strengths.ask(self.recipe, self.selection[:MOST_TRACED], slot, method)
 
     def request_details(self, layer: str) -> None:
         """Compute what the details of one layer show; answered by `details_changed`."""
@@ -264,7 +280,7 @@ class Document(RecipeIntents):
 
     def receive(self, event: AnyEvent) -> None:
         """Take an event of the engine."""
-        if self._opening.take(event) or self._runs.take(event):
+        if self._opening.take(event) or self._runs.take(event) or self.strengths.take(event):
             return
         predicted = self._predicting.answered(event.id)
         self._describing.answered(event.id)
@@ -314,6 +330,7 @@ class Document(RecipeIntents):
         self._task_source = attempt.task
         self._predicting.forget()
         self._describing.forget()
+        self.strengths.forget()
         self._editor.begin(self.layers, project.recipe if project else Recipe())
         self._runs.begin(project.unfinished if project else None)
         self._keeper.begin(attempt.path)
@@ -332,6 +349,7 @@ class Document(RecipeIntents):
 
     def _on_task_read(self, task: TaskSummary) -> None:
         self.task = task
+        self.strengths.forget()
         self._settle("data")
         self._on_estimated(None)
         self.task_changed.emit()
@@ -355,6 +373,7 @@ class Document(RecipeIntents):
     def _on_died(self, sentence: str, hint: str, log: str) -> None:
         self._predicting.forget()
         self._describing.forget()
+        self.strengths.forget()
         again = self._opening.lose_engine()
         self._runs.lose_engine()
         self.noticed.emit(sentence, f"{hint} {again}".rstrip(), log)

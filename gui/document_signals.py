@@ -12,6 +12,7 @@ class DocumentSignals(QObject):
     task_changed = Signal()
     recipe_changed = Signal()
     prediction_changed = Signal()
+    strength_changed = Signal()  # what is known of the selection's errors; see `strengths`
     selection_changed = Signal()
     results_changed = Signal()
     job_changed = Signal()  # state, progress or another job; see `job`

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
 from featherweight.engine.recipe import Setting
-from featherweight.engine.results import Cost
-from featherweight.gui import wording
+from featherweight.engine.results import Cost, StrengthTrace
+from featherweight.gui import strength_facts, wording
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.before_after_strip import BeforeAfterStrip
@@ -21,6 +21,8 @@ from featherweight.gui.widgets.text import ElidedLabel, label, page, rule
 
 PRUNING = "channel_pruning"
 FIGURES = (("parameters", "Parameters"), ("macs", "MACs"), ("bits", "Stored size"))
+ERROR = ("error", strength_facts.OUTPUTS)
+TRACED: tuple[Slot, ...] = ("structure", "sparsity", "precision")
 
 ROUGH = "What a coder or a clustering saves is known only once it has run."
 
@@ -40,6 +42,7 @@ class ChoicesView(QWidget):
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._document = document
+        self._moved: Slot = TRACED[0]
         self.panel = Panel("Choices of the selected layers")
         self.panel.setObjectName("choices_panel")
         self.editors: dict[Slot, SlotEditor] = {slot: SlotEditor(slot) for slot in SLOTS}
@@ -81,7 +84,9 @@ class ChoicesView(QWidget):
     def _build_foot(self) -> QWidget:
         self.foot = page()
         self.foot.setObjectName("prediction_strip")
-        self.figures = BeforeAfterStrip("selected", FIGURES)
+        self.figures = BeforeAfterStrip("selected", (*FIGURES, ERROR))
+        self.error_note = label("", "muted", wrap=True)
+        self.error_note.setObjectName("error_note")
         top = QHBoxLayout()
         top.addWidget(label("Prediction for the selection", "section"))
         top.addStretch(1)
@@ -92,6 +97,7 @@ class ChoicesView(QWidget):
         column.addWidget(rule())
         column.addLayout(top)
         column.addWidget(self.figures)
+        column.addWidget(self.error_note)
         return self.foot
 
     def _connect(self) -> None:
@@ -101,14 +107,19 @@ class ChoicesView(QWidget):
             document.methods_changed,
             document.selection_changed,
             document.recipe_changed,
+            document.task_changed,
         ):
             changed.connect(self._refresh)
         document.prediction_changed.connect(self._show_prediction)
+        document.strength_changed.connect(self._show_strengths)
         for slot, editor in self.editors.items():
             editor.help_asked.connect(self.help_asked)
             editor.method_chosen.connect(lambda name, s=slot: self._on_method_chosen(s, name))
             editor.option_changed.connect(
                 lambda name, value, s=slot: self._on_option_changed(s, name, value)
+            )
+            editor.strength_suggested.connect(
+                lambda value, s=slot: self._on_strength_suggested(s, value)
             )
         self.clear_button.clicked.connect(
             lambda: self._document.clear_choices(self._document.selection)
@@ -126,8 +137,10 @@ class ChoicesView(QWidget):
             editor.setVisible(bool(selection))
             if selection:
                 self._show_slot(slot, editor)
-        self._order()
         self._show_prediction()
+        self._trace()
+        self._show_strengths()
+        self._order()
 
     def _order(self) -> None:
         """Put the options of a method, which are made late, behind its list for the keyboard."""
@@ -182,12 +195,20 @@ class ChoicesView(QWidget):
             return ""
         return f"{len(partners)} coupled layers are pruned along with the selection."
 
+    def _on_strength_suggested(self, slot: Slot, value: float) -> None:
+        setting = next((each for each in self._takers(slot).settings if each is not None), None)
+        method = self._document.method(setting.method) if setting else None
+        if method is not None:
+            self._on_option_changed(slot, method.strength, value)
+
     def _on_method_chosen(self, slot: Slot, name: str) -> None:
+        self._moved = slot
         layers = self._takers(slot).layers
         names = tuple(layer.name for layer in layers if name not in layer.locks)
         self._document.set_choice(names, slot, Setting(name) if name else None)
 
     def _on_option_changed(self, slot: Slot, name: str, value: Scalar) -> None:
+        self._moved = slot
         groups: dict[tuple[str, str], list[tuple[str, Setting]]] = defaultdict(list)
         takers = self._takers(slot)
         for layer, setting in zip(takers.layers, takers.settings, strict=True):
@@ -204,6 +225,44 @@ class ChoicesView(QWidget):
             self._document.set_choice(names, slot, members[0][1])
         if len(groups) > 1:
             stack.endMacro()
+
+    @property
+    def _traced(self) -> Slot | None:
+        """The slot whose strength is traced: the one that was moved last, else the first in use."""
+        document = self._document
+        used = [
+            slot
+            for slot in dict.fromkeys((self._moved, *TRACED))
+            if slot in TRACED and any(document.setting(name, slot) for name in document.selection)
+        ]
+        return used[0] if used else None
+
+    def _trace(self) -> None:
+        # Without a slot in use it still ends the question under way.
+        self._document.trace_strength(self._traced or TRACED[0])
+
+    def _show_strengths(self) -> None:
+        document, traced = self._document, self._traced
+        shown = None
+        told: list[tuple[StrengthTrace, float | None]] = []
+        for name in document.selection if traced else ():
+            trace = document.strengths.traces.get(name)
+            setting = document.setting(name, traced) if traced else None
+            if trace is None:
+                continue
+            method = document.method(setting.method) if setting else None
+            option = strength_facts.strength_option(method)
+            value = strength_facts.strength_value(setting, option) if setting else None
+            told.append((trace, value))
+            if len(document.selection) == 1 and option is not None and value is not None:
+                shown = strength_facts.strength_shown(trace, option, value)
+        for slot, editor in self.editors.items():
+            editor.show_strength(shown if slot == traced else None)
+        fact = strength_facts.error_fact(told, document.strengths.failure)
+        self.figures.name("error", fact.title, fact.help)
+        self.figures.show_figure("error", fact.value, "")
+        self.error_note.setText(fact.note)
+        self.error_note.setVisible(bool(fact.note))
 
     def _show_prediction(self) -> None:
         prediction = self._document.prediction

@@ -1,11 +1,10 @@
 """A slider and a box for one number."""
 
-import math
-
 from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QWidget
 
 from featherweight.gui.widgets.quiet_wheel import QuietWheel
+from featherweight.gui.widgets.slider_scale import SliderScale
 
 STEPS = 1000
 
@@ -39,14 +38,12 @@ class NumberControl(QWidget):
         self, minimum: float, maximum: float, whole: bool, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self._minimum = minimum
-        self._maximum = maximum
-        self._whole = whole
+        self._scale = SliderScale(minimum, maximum, whole)
         self.box = NumberBox(whole)
         self.box.setRange(minimum, maximum)
         self.box.setFixedWidth(92)
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        exact = whole and maximum - minimum <= STEPS and not self._bent
+        exact = whole and maximum - minimum <= STEPS and not self._scale.bent
         self.slider.setRange(0, round(maximum - minimum) if exact else STEPS)
         self.slider.setPageStep(max(1, self.slider.maximum() // 10))
         self.slider.setMinimumWidth(48)
@@ -97,32 +94,8 @@ class NumberControl(QWidget):
             self.slider.setValue(self._place(value))
         self.changed.emit(value)
 
-    @property
-    def _bent(self) -> bool:
-        span = self._maximum - self._minimum
-        return (self._minimum > 0 and self._maximum / self._minimum >= 1000) or span >= 500
-
     def _number(self, place: int) -> float:
-        share = place / max(1, self.slider.maximum())
-        span = self._maximum - self._minimum
-        if not self._bent:
-            value = self._minimum + span * share
-        elif self._minimum > 0:
-            value = self._minimum * math.exp(math.log(self._maximum / self._minimum) * share)
-        else:
-            value = self._minimum + span * share**3
-        if self._whole:
-            return float(round(value))
-        return float(f"{value:.3g}") if self._bent else round(value, 3)
+        return self._scale.number(place / max(1, self.slider.maximum()))
 
     def _place(self, value: float) -> int:
-        span = self._maximum - self._minimum
-        if not span:
-            return 0
-        if not self._bent:
-            share = (value - self._minimum) / span
-        elif self._minimum > 0:
-            share = math.log(value / self._minimum) / math.log(self._maximum / self._minimum)
-        else:
-            share = ((value - self._minimum) / span) ** (1 / 3)
-        return round(share * self.slider.maximum())
+        return round(self._scale.share(value) * self.slider.maximum())

@@ -11,6 +11,7 @@ from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
 from featherweight.gui import icons, wording
 from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.quiet_wheel import QuietWheel
+from featherweight.gui.widgets.strength_panel import Strength, StrengthPanel
 from featherweight.gui.widgets.text import label, rule
 
 KEEP = "Keep as it is"
@@ -34,6 +35,7 @@ class SlotEditor(QWidget):
     method_chosen = Signal(str)
     option_changed = Signal(str, object)
     help_asked = Signal(str)
+    strength_suggested = Signal(float)
 
     def __init__(self, slot: Slot, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,6 +67,9 @@ class SlotEditor(QWidget):
         self.note.setObjectName(f"slot_{slot}_note")
         self.form = OptionForm(f"option_{slot}")
         self.form.changed.connect(self.option_changed)
+        self.strength = StrengthPanel(f"slot_{slot}_strength")
+        self.strength.suggested.connect(self.strength_suggested)
+        self.strength.hide()
         top = QHBoxLayout()
         top.setSpacing(8)
         top.addWidget(title)
@@ -78,7 +83,7 @@ class SlotEditor(QWidget):
             layout.addSpacing(4)
         layout.addLayout(top)
         layout.addLayout(choice)
-        for piece in (self.form, self.advice, self.gain, self.note):
+        for piece in (self.form, self.strength, self.advice, self.gain, self.note):
             layout.addWidget(piece)
 
     @property
@@ -131,7 +136,17 @@ class SlotEditor(QWidget):
         if before is not None:
             self.setTabOrder(before, self.methods)
         self.setTabOrder(self.methods, self.help_button)
-        return self.form.follow(self.help_button)
+        last = self.form.follow(self.help_button)
+        for stop in self.strength.stops():
+            self.setTabOrder(last, stop)
+            last = stop
+        return last
+
+    def show_strength(self, shown: Strength | None) -> None:
+        """Show what the strength of the method does, None for nothing."""
+        self.strength.setVisible(shown is not None)
+        if shown is not None:
+            self.strength.show_strength(shown)
 
     def _on_activated(self, place: int) -> None:
         self.method_chosen.emit(self.methods.itemData(place))

@@ -227,13 +227,15 @@ def test_that_the_keyboard_goes_from_a_method_through_its_options_to_the_next_sl
     opened.set_choice(("stem",), "precision", Setting("integer"))
     combo(view, "slot_structure_method").setFocus()
     passed = []
-    for _ in range(7):
+    for _ in range(10):
         focused = view.focusWidget()
         passed.append(focused.objectName())
         qtbot.keyClick(focused, Qt.Key.Key_Tab)
     assert passed == [
-        *("slot_structure_method", "option_structure_ratio_slider", "option_structure_ratio"),
-        *("slot_sparsity_method", "slot_precision_method"),
+        *("slot_structure_method", "slot_structure_help"),
+        *("option_structure_ratio_slider", "option_structure_ratio"),
+        *("slot_sparsity_method", "slot_sparsity_help"),
+        *("slot_precision_method", "slot_precision_help"),
         *("option_precision_bits", "option_precision_per_channel"),
     ]
 
