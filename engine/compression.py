@@ -19,6 +19,8 @@ from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.coding.sparse_index import SparseIndex
 from featherweight.engine.methods.equalization import equalize
 from featherweight.engine.methods.method import CodingMethod, FactorMethod, stored_weights
+from featherweight.engine.methods.network_surgery import ROUNDS, operate
+from featherweight.engine.methods.sparsity.network_surgeon import NetworkSurgeon
 from featherweight.engine.methods.structure.channel_pruning import (
     ChannelPruning,
     asked,
@@ -33,6 +35,9 @@ from featherweight.engine.weight_forms import (
     Symbols,
     TrainableForm,
 )
+
+# What is measured again and again during a surgery of all layers, before all else.
+JOINT: frozenset[Need] = frozenset({"jacobian"})
 
 
 def restructured(
@@ -82,7 +87,12 @@ def constrain(
     check: Check = unchecked,
     collect: Collect = nothing,
 ) -> None:
-    """Put the weights of chosen layers into forms that train under their constraint, in place."""
+    """Put the weights of chosen layers into forms that train under their constraint, in place.
+
+    Raises UserError where a surgery of all layers has too many weights.
+    """
+    if kept := _operated(network, chosen):
+        operate(network, kept, collect, check)
     found = collect(network, _constraint_needs(network, chosen))
     for name, methods in chosen.items():
         if methods.sparsity is None and methods.precision is None:
@@ -137,13 +147,26 @@ def passes(chosen: Mapping[str, Chosen]) -> int:
         [method for method in structures if isinstance(method, FactorMethod)],
         [method for methods in chosen.values() for method in (methods.sparsity, methods.precision)],
     )
-    return sum(any(method and method.needs() for method in stage) for stage in stages)
+    surgery = any(isinstance(methods.sparsity, NetworkSurgeon) for methods in chosen.values())
+    measured = [any(method and method.needs() - JOINT for method in stage) for stage in stages]
+    return sum(measured) + (ROUNDS if surgery else 0)
+
+
+def _operated(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, int]:
+    """Return how many weights stay of each layer that takes part in a surgery of all layers."""
+    return {
+        part: methods.sparsity.kept(network.layer(part).get_parameter("weight").numel())
+        for name, methods in chosen.items()
+        if isinstance(methods.sparsity, NetworkSurgeon)
+        for part in network.parts[name]
+        if stored_weights(network.layer(part)) == ["weight"]
+    }
 
 
 def _constraint_needs(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, frozenset[Need]]:
     return {
         part: frozenset().union(
-            *(method.needs() for method in (methods.sparsity, methods.precision) if method)
+            *(method.needs() - JOINT for method in (methods.sparsity, methods.precision) if method)
         )
         for name, methods in chosen.items()
         for part in network.parts[name]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from featherweight.engine.calibrating.gradients import GradientSums
+from featherweight.engine.calibrating.jacobians import JacobianRows
 from featherweight.engine.calibrating.moments import MomentSums
 from featherweight.engine.datasets.samples import Inputs
 from featherweight.engine.evidence import Evidence, Found, Need
@@ -51,12 +52,17 @@ class Collector:
         gradients = frozenset(name for name, needs in wanted.items() if "gradients" in needs)
         sums = MomentSums(network, moments, self._count)
         squares = GradientSums(network, gradients)
+        joint = frozenset(name for name, needs in wanted.items() if "jacobian" in needs)
+        jacobian = JacobianRows(network, joint)
         stage = MOMENTS_STAGE if moments else GRADIENTS_STAGE
         with closing(sums), closing(squares), evaluating(network.module):
             for inputs, targets in self._batches():
                 self.job.check()
-                with torch.set_grad_enabled(bool(gradients)):
+                with torch.set_grad_enabled(bool(gradients or joint)):
                     outputs = self.task.outputs_of(network.outputs, inputs)
+                if joint:
+                    classes = self.task.kind == "classification"
+                    jacobian.add(outputs[0], classes, self.job.check)
                 if gradients:
                     self._loss(outputs, targets).backward()
                     network.module.zero_grad(set_to_none=True)
@@ -66,11 +72,11 @@ class Collector:
                     self.job.advance(stage)
         if not self.by_batch:
             self.job.advance(stage)
-        second, first = sums.found(), squares.found()
+        second, first, rows = sums.found(), squares.found(), jacobian.found()
         return {
-            name: {"weight": Evidence(second.get(name), first.get(name))}
+            name: {"weight": Evidence(second.get(name), first.get(name), rows.get(name))}
             for name in wanted
-            if name in second or name in first
+            if name in second or name in first or name in rows
         }
 
     @property

@@ -227,7 +227,7 @@ def _session(trained_session: Callable[[Path, Tensor, Tensor], Session], tmp_pat
     return trained_session(tmp_path, inputs, (inputs @ random(48, 4)).argmax(1))
 
 
-@pytest.mark.parametrize(("name", "options"), BY_DATA)
+@pytest.mark.parametrize(("name", "options"), [*BY_DATA, ("obs_network", {})])
 def test_that_a_sparsity_by_data_runs_to_the_same_bytes_and_near_its_prediction(
     session: Session, name: str, options: dict[str, Scalar], tmp_path: Path
 ) -> None:
