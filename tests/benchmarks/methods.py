@@ -27,6 +27,7 @@ from pathlib import Path
 
 import torch
 from methods_bench import Bench, Measured, share_wrong
+from methods_coding import rows as coding_rows
 from methods_convolutional import lenet5_rows, lite0_rows, residual_rows
 from methods_data import FASHION
 from methods_dense import rows as dense_rows
@@ -67,6 +68,7 @@ def main() -> int:
 def rows() -> Iterator[Row]:
     """Give all rows."""
     yield from dense_rows()
+    yield from coding_rows()
     yield from lenet5_rows()
     yield from residual_rows()
     yield from lite0_rows()

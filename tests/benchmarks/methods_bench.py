@@ -18,7 +18,7 @@ from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, FineTuning, Recipe
 from featherweight.engine.results import Export, Result
 from featherweight.engine.session import Session
-from featherweight.engine.task import read_task
+from featherweight.engine.task import Run, read_task
 
 Right = npt.NDArray[np.bool_]
 
@@ -70,7 +70,7 @@ class Bench:
         """Return what an archive holds."""
         return read_result(self.folder / result.archive, self.network)
 
-    def right(self, network: Network) -> Right:
+    def right(self, network: Network | Run) -> Right:
         """Say of every measured sample whether a network gives its label."""
         count = len(self.task.measure)
         _, labels = self.task.measure.batch(range(count))

@@ -1,9 +1,12 @@
 """Rows of the benchmark of methods on networks of linear layers, mostly without training."""
 
 from collections.abc import Iterator
+from functools import partial
 
-from methods_bench import Trial
-from methods_rows import Gate, Row, precision, recipe_row, sparsity, structure
+import torch
+from methods_bench import Bench, Trial, difference, share_wrong
+from methods_networks import OneHidden, Training, train
+from methods_rows import Figures, Gate, Row, precision, recipe_row, sparsity, structure
 
 from featherweight.engine.options import Scalar
 from featherweight.engine.recipe import Choice, FineTuning, Setting
@@ -12,6 +15,8 @@ NET = "LeNet-300"
 FIRST, SECOND, LAST = "1", "3", "5"
 BOTH = (FIRST, SECOND)
 EVERY = (*BOTH, LAST)
+# Of one hidden unit on 784 pixels: its weights, its bias, and its ten weights in the last layer.
+PARAMETERS_OF_A_UNIT = 784 + 1 + 10
 RETRAINED = FineTuning(epochs=8, optimizer="adamw", learning_rate=1e-3, batch_size=256)
 LONGER = FineTuning(epochs=15, optimizer="adamw", learning_rate=3e-3, batch_size=256)
 DIGITS = FineTuning(epochs=40, optimizer="adamw", learning_rate=3e-3, batch_size=128)
@@ -119,8 +124,14 @@ def digits() -> Iterator[Row]:
         title = f"block-circulant {block}, 40 epochs"
         yield recipe_row("A-S2", "digits-512", title, chosen, gates)
     chosen = Trial(structure((FIRST,), "circulant", block=784), DIGITS)
-    gates = (Gate("error", 6.0, 5.4),)
-    yield recipe_row("A-S1", "digits-784", "one circulant, 40 epochs", chosen, gates)
+    gates = (Gate("error", 6.0, 5.4), Gate("gain", 1.5, 2.1))
+    title = "one circulant, 40 epochs, against narrow"
+    measure = partial(against_narrow, chosen)
+    yield Row("A-S1", "digits-784", title, gates, measure, trains=True)
+    chosen = Trial(structure((FIRST,), "fastfood"), LONGER)
+    title = "Fastfood, 15 epochs, against narrow"
+    measure = partial(against_narrow, chosen)
+    yield Row("A-S3", "wide-1024", title, (Gate("gain", 4.0),), measure, trains=True)
     sparse = Setting("obd", {"sparsity": 0.97})
     shared = Setting("codebook", {"clusters": 8})
     choice = Choice(sparsity=sparse, precision=shared, coding=Setting("context"))
@@ -128,6 +139,22 @@ def digits() -> Iterator[Row]:
     gates = (Gate("drop", 0.5), Gate("file", 90.0, 200.0))
     title = "OBD 3 %, 8 values, context, 40 epochs"
     yield recipe_row("A-D2", "digits-300", title, trial, gates)
+
+
+def against_narrow(trial: Trial, bench: Bench) -> Figures:
+    """Measure a recipe against a network of one hidden layer with as many parameters."""
+    result = bench.compress(trial)
+    right = bench.right(bench.result(result))
+    parameters = round(result.after.figures["parameters"].value)
+    module = OneHidden((parameters - 10) // PARAMETERS_OF_A_UNIT)
+    inputs, labels = bench.task.recovery.batch(range(len(bench.task.recovery)))
+    if labels is None or trial.recovery is None:
+        raise ValueError("a narrow network is trained as long on the same labels")
+    torch.manual_seed(0)
+    how = Training(trial.recovery.epochs, trial.recovery.batch_size, trial.recovery.learning_rate)
+    train(module, (inputs[0].numpy(), labels.numpy()), how)
+    narrow = bench.right(lambda images: (module(images),))
+    return {"error": share_wrong(right), "gain": difference(right, narrow)}
 
 
 def one(
