@@ -9,6 +9,7 @@ from featherweight.engine.errors import UserError, field_mistake
 
 T = TypeVar("T", bound=Struct)
 Scalar = bool | int | float | str
+Retraining = Literal["needed", "helps", "none"]
 Slot = Literal["structure", "sparsity", "precision", "coding"]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
 
@@ -30,7 +31,8 @@ class Option(Struct, frozen=True, kw_only=True):
 class MethodDescription(Struct, frozen=True, kw_only=True):
     """What a front end must know of a method: its words, its controls, what it really gains.
 
-    In `label`, a name for little room, {} stands for the value of the option `strength`.
+    In `label`, a name for little room, {} stands for the value of the option `strength`. `retrain`
+    says whether the method is worth nothing without training, better with it, or does without.
     """
 
     name: str
@@ -41,6 +43,7 @@ class MethodDescription(Struct, frozen=True, kw_only=True):
     strength: str
     options: tuple[Option, ...]
     label: str = ""
+    retrain: Retraining = "helps"
 
 
 def number(title: str, help: str, minimum: float, maximum: float, unit: str = "") -> Meta:  # noqa: A002

@@ -162,10 +162,10 @@ class Terminal:
         if self._json:
             return self._machine(found)
         table = Table(box=box.SIMPLE)
-        for title in ("slot", "method", "gain", "advice"):
+        for title in ("slot", "method", "gain", "retraining", "advice"):
             table.add_column(title)
         for method in found:
-            table.add_row(method.slot, method.name, method.gain, method.advice)
+            table.add_row(method.slot, method.name, method.gain, method.retrain, method.advice)
         self._out.print(table)
         return None
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.evidence import NOTHING, Evidence, Need
 from featherweight.engine.jobs import Check, unchecked
-from featherweight.engine.options import MethodDescription, Slot, describe
+from featherweight.engine.options import MethodDescription, Retraining, Slot, describe
 from featherweight.engine.weight_forms import StoredForm, Symbols, TrainableForm
 
 
@@ -24,7 +24,8 @@ class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `strength` names the option that a sweep varies; in `label`, the shortest name that tells the
     method apart, {} stands for its value. `gain` says honestly what gets better: only
-    the file, or also the speed of the exported network.
+    the file, or also the speed of the exported network. `retrain` says as honestly whether it is
+    worth nothing before the network is trained again, better after, or does without.
     """
 
     name: ClassVar[str]
@@ -34,6 +35,7 @@ class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     advice: ClassVar[str]
     gain: ClassVar[Literal["file", "file and speed"]]
     strength: ClassVar[str]
+    retrain: ClassVar[Retraining] = "helps"
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -59,6 +61,7 @@ class Method(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             advice=cls.advice,
             gain=cls.gain,
             strength=cls.strength,
+            retrain=cls.retrain,
             options=describe(cls),
         )
 
@@ -201,6 +204,7 @@ class CodingMethod(Method, frozen=True, kw_only=True):
     """
 
     slot: ClassVar[Slot] = "coding"
+    retrain: ClassVar[Retraining] = "none"
     fixed_length: ClassVar[bool] = False
 
     def symbol_lock(self, bits: int, zero: bool) -> str:

@@ -19,6 +19,7 @@ MOST_WEIGHTS = 5000
 ROUNDS = 16
 # Share of the mean of the curvature's diagonal.
 DAMPING = 1e-4
+LEAST = 1e-300
 
 
 @torch.no_grad()
@@ -58,15 +59,19 @@ def _remove(
     owner, left, amount = plan
     stays = (~gone).nonzero().flatten()
     inverse = damped_inverse(rows[:, stays])
-    alive = values[stays]
-    for _ in range(amount):
+    alive, pivots = values[stays], inverse.diagonal().clone()
+    # What each removal takes from the inverse is the square of one of these: only they are kept.
+    taken = torch.zeros(amount, len(stays), dtype=torch.float64)
+    for step in range(amount):
         check()
-        pivots = inverse.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
         shut = gone[stays] | (left[owner[stays]] == 0)
-        at = int((alive.square() / pivots).masked_fill(shut, torch.inf).argmin())
-        column = inverse[:, at] / pivots[at]
-        alive -= alive[at] * column
-        inverse.addr_(column, inverse[at].clone(), alpha=-1)
+        scores = alive.square() / pivots.clamp_min(LEAST)
+        at = int(scores.masked_fill(shut, torch.inf).argmin())
+        column = inverse[at] - taken[:step, at] @ taken[:step]
+        pivot = column[at].clamp_min(LEAST)
+        alive -= alive[at] / pivot * column
+        taken[step] = column / pivot.sqrt()
+        pivots -= taken[step].square()
         gone[stays[at]], left[owner[stays[at]]] = True, left[owner[stays[at]]] - 1
         alive[gone[stays]] = 0.0
     values[stays] = alive

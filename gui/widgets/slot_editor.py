@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
-from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
+from featherweight.engine.options import SLOTS, MethodDescription, Retraining, Scalar, Slot
 from featherweight.gui import icons, wording
 from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.quiet_wheel import QuietWheel
@@ -19,6 +19,13 @@ GAINS = {
     "file": "Gains: file size only",
     "file and speed": "Gains: file size and speed",
 }
+
+RETRAINING: dict[Retraining, str] = {
+    "needed": "Needs retraining to be worth anything",
+    "helps": "Retraining helps",
+    "none": "No retraining needed",
+}
+RETRAINED = "needs retraining"
 
 
 class Offer(NamedTuple):
@@ -63,6 +70,8 @@ class SlotEditor(QWidget):
         self.advice = label("", "muted", wrap=True)
         self.gain = label("")
         self.gain.setObjectName(f"slot_{slot}_gain")
+        self.retrain = label("")
+        self.retrain.setObjectName(f"slot_{slot}_retrain")
         self.note = label("", "warning", wrap=True)
         self.note.setObjectName(f"slot_{slot}_note")
         self.form = OptionForm(f"option_{slot}")
@@ -83,7 +92,10 @@ class SlotEditor(QWidget):
             layout.addSpacing(4)
         layout.addLayout(top)
         layout.addLayout(choice)
-        for piece in (self.form, self.strength, self.advice, self.gain, self.note):
+        for piece in (
+            *(self.form, self.strength, self.advice),
+            *(self.gain, self.retrain, self.note),
+        ):
             layout.addWidget(piece)
 
     @property
@@ -104,10 +116,13 @@ class SlotEditor(QWidget):
         keep.setData("", Qt.ItemDataRole.UserRole)
         model.appendRow(keep)
         for offer in offers:
-            item = QStandardItem(offer.method.title)
+            needed = offer.method.retrain == "needed"
+            title = offer.method.title
+            item = QStandardItem(f"{title} · {RETRAINED}" if needed else title)
             item.setData(offer.method.name, Qt.ItemDataRole.UserRole)
             item.setEnabled(offer.possible)
-            item.setToolTip(offer.reason or offer.method.advice)
+            advice = f"{RETRAINING[offer.method.retrain]}. {offer.method.advice}"
+            item.setToolTip(offer.reason or advice)
             model.appendRow(item)
         self.methods.setModel(model)
 
@@ -128,6 +143,11 @@ class SlotEditor(QWidget):
         self.gain.setProperty("role", "good" if method and "speed" in method.gain else "plain")
         self.gain.setVisible(method is not None)
         self.gain.style().polish(self.gain)
+        retrain = method.retrain if method else "none"
+        self.retrain.setText(RETRAINING[retrain])
+        self.retrain.setProperty("role", "warning" if retrain == "needed" else "muted")
+        self.retrain.setVisible(method is not None)
+        self.retrain.style().polish(self.retrain)
         self.note.setText(note)
         self.note.setVisible(bool(note))
 

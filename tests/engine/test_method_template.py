@@ -256,3 +256,12 @@ def test_that_a_method_that_speeds_nothing_up_says_so() -> None:
         *("fastfood", "fire", "grouped", "monarch", "multi_bias", "negation", "pointwise"),
         *("separable", "shared_basis", "svd", "tucker"),
     }
+
+
+def test_that_a_method_whose_advice_asks_for_retraining_says_that_it_needs_it() -> None:
+    asking = ("Needs retraining to be worth anything", "Needs retraining:", "retrain afterwards")
+    for name, kind in methods().items():
+        if any(words in kind.advice for words in asking):
+            assert kind.retrain == "needed", name
+        if kind.slot == "coding":
+            assert kind.retrain == "none", name

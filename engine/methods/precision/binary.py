@@ -15,7 +15,7 @@ from featherweight.engine.bit_packing import packed, unpacked
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.methods.precision.integer import along_rows
-from featherweight.engine.options import words
+from featherweight.engine.options import Retraining, words
 from featherweight.engine.weight_forms import (
     Array,
     StoredForm,
@@ -130,6 +130,7 @@ class Binary(PrecisionMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "terms"
+    retrain: ClassVar[Retraining] = "needed"
     holds_zero: ClassVar[bool] = False
     mask_lock: ClassVar[str] = "binary weights cannot be zero, ternary ones can."
 

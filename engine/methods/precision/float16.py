@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
-from featherweight.engine.options import words
+from featherweight.engine.options import Retraining, words
 from featherweight.engine.weight_forms import (
     Array,
     StoredForm,
@@ -107,6 +107,7 @@ class Float16(PrecisionMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = ""
+    retrain: ClassVar[Retraining] = "none"
 
     format: Annotated[
         Literal["float16", "bfloat16"],

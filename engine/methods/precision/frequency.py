@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.methods.precision.hashed import HashedForm
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.weight_forms import Array, Symbols, TrainableForm, expect, form_lock
 from featherweight.engine.weight_unpacking import (
     cosines,
@@ -118,6 +118,7 @@ class Frequency(PrecisionMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "weights_per_value"
+    retrain: ClassVar[Retraining] = "needed"
     holds_zero: ClassVar[bool] = False
     mask_lock: ClassVar[str] = "hashed weights cannot be zero one by one."
 

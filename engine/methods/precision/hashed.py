@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.weight_forms import (
     Array,
     StoredForm,
@@ -113,6 +113,7 @@ class Hashed(PrecisionMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "weights_per_value"
+    retrain: ClassVar[Retraining] = "needed"
     holds_zero: ClassVar[bool] = False
     mask_lock: ClassVar[str] = "hashed weights cannot be zero one by one."
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.methods.precision.integer import IntegerForm, along_rows
-from featherweight.engine.options import words
+from featherweight.engine.options import Retraining, words
 from featherweight.engine.weight_forms import TrainableForm, form_lock, masked, started
 
 BITS = 2
@@ -75,6 +75,7 @@ class Ternary(PrecisionMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = ""
+    retrain: ClassVar[Retraining] = "needed"
 
     threshold: Annotated[
         Literal["least error", "0.7 of mean"],

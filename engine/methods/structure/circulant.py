@@ -10,7 +10,7 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.matrix_convolutions import CirculantConvolution
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.transformed import settings_of
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.structured_layers import CirculantLinear
 
 MOST_SIDE = 16384
@@ -36,6 +36,7 @@ class Circulant(FactorMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "block"
+    retrain: ClassVar[Retraining] = "needed"
 
     block: Annotated[
         int,

@@ -20,7 +20,7 @@ from featherweight.engine.methods.output_fitting import (
     refitted,
     seen_by,
 )
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 
 
 class DepthwiseSeparable(NearestMethod, frozen=True, kw_only=True):
@@ -43,6 +43,7 @@ class DepthwiseSeparable(NearestMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "multiplier"
+    retrain: ClassVar[Retraining] = "needed"
 
     multiplier: Annotated[
         int,

@@ -19,7 +19,7 @@ from featherweight.engine.methods.transformed import (
     ways_of,
     weight_bits,
 )
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.transformed_layers import DoublyConvolution, TransformedConvolution
 
 MOST_MARGIN = 2
@@ -45,6 +45,7 @@ class DoublyConvolutional(FactorMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "keep"
+    retrain: ClassVar[Retraining] = "needed"
 
     keep: Annotated[
         float,

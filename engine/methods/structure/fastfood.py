@@ -12,7 +12,7 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.diagonal_fitting import fit_diagonals, target
 from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.output_fitting import patches_of, seen_by
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 
 MOST_TERMS = 64
 
@@ -38,6 +38,7 @@ class Fastfood(NearestMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "terms"
+    retrain: ClassVar[Retraining] = "needed"
 
     terms: Annotated[
         int,

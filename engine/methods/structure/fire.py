@@ -26,7 +26,7 @@ from featherweight.engine.methods.output_fitting import (
     seen_by,
 )
 from featherweight.engine.methods.transformed import settings_of
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.ranks import rounded_rank
 
 # Widths beyond it are rounded down to it: convolutions run in blocks of so many channels.
@@ -55,6 +55,7 @@ class Fire(NearestMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "squeeze"
+    retrain: ClassVar[Retraining] = "needed"
 
     squeeze: Annotated[
         float,

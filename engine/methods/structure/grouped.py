@@ -22,7 +22,7 @@ from featherweight.engine.methods.output_fitting import (
     refitted,
     seen_by,
 )
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 
 MOST_GROUPS = 64
 
@@ -50,6 +50,7 @@ class Grouped(NearestMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "groups"
+    retrain: ClassVar[Retraining] = "needed"
 
     groups: Annotated[
         int,

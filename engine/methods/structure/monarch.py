@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
 from featherweight.engine.methods.method import FactorMethod
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.structured_layers import MonarchLinear
 
 MOST_BLOCKS = 128
@@ -35,6 +35,7 @@ class Monarch(FactorMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "keep"
+    retrain: ClassVar[Retraining] = "needed"
 
     keep: Annotated[
         float, number("Keep", "Share of the layer's weights that the blocks may hold.", 0.01, 1.0)

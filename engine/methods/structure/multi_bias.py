@@ -11,7 +11,7 @@ from featherweight.engine.methods.copied_channels import copied, copying_skeleto
 from featherweight.engine.methods.nearest import Metric, NearestMethod
 from featherweight.engine.methods.output_fitting import patches_of
 from featherweight.engine.methods.shared_directions import shared_directions
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.ranks import rounded_rank
 
 
@@ -33,6 +33,7 @@ class MultiBias(NearestMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = "keep"
+    retrain: ClassVar[Retraining] = "needed"
 
     keep: Annotated[
         float, number("Keep", "Share of the layer's filters that stay kernels.", 0.01, 1.0)

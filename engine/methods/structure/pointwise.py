@@ -22,7 +22,7 @@ from featherweight.engine.methods.output_fitting import (
     refitted,
     seen_by,
 )
-from featherweight.engine.options import words
+from featherweight.engine.options import Retraining, words
 
 
 class Pointwise(NearestMethod, frozen=True, kw_only=True):
@@ -45,6 +45,7 @@ class Pointwise(NearestMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file and speed"
     strength: ClassVar[str] = ""
+    retrain: ClassVar[Retraining] = "needed"
 
     metric: Metric = "weights"
     taps: Annotated[

@@ -11,7 +11,7 @@ from featherweight.engine.matrix_convolutions import ToeplitzLikeConvolution
 from featherweight.engine.methods.low_rank import factors
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.transformed import settings_of
-from featherweight.engine.options import number
+from featherweight.engine.options import Retraining, number
 from featherweight.engine.structured_layers import ToeplitzLikeLinear
 
 
@@ -34,6 +34,7 @@ class ToeplitzLike(FactorMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "rank"
+    retrain: ClassVar[Retraining] = "needed"
 
     rank: Annotated[
         int,

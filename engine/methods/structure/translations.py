@@ -17,7 +17,7 @@ from featherweight.engine.methods.transformed import (
     ways_of,
     weight_bits,
 )
-from featherweight.engine.options import number, words
+from featherweight.engine.options import Retraining, number, words
 from featherweight.engine.transformed_layers import ShiftedConvolution, TransformedConvolution
 
 MOST_SHIFT, MOST_COPIES, SIZES = 2, 64, 3
@@ -42,6 +42,7 @@ class Translations(FactorMethod, frozen=True, kw_only=True):
     )
     gain: ClassVar[Literal["file", "file and speed"]] = "file"
     strength: ClassVar[str] = "copies"
+    retrain: ClassVar[Retraining] = "needed"
 
     copies: Annotated[
         int,

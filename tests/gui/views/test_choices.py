@@ -1,14 +1,15 @@
 """The controls of the four slots, for one layer and for several, and the recovery."""
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QSlider, QWidget
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import Predicted
+from featherweight.engine.events import Predicted, Ready
 from featherweight.engine.layer import NetworkSummary
-from featherweight.engine.options import MethodDescription
+from featherweight.engine.options import MethodDescription, Retraining
 from featherweight.engine.recipe import Choice, FineTuning, Setting
 from featherweight.engine.results import Cost, Prediction
 from featherweight.gui.document import Document
@@ -172,6 +173,34 @@ def test_that_a_method_says_what_it_really_gains(
     assert isinstance(label, QLabel)
     assert label.text() == gain
     assert view.editors[known.slot].advice.text() == f"Advice on {method}."
+
+
+@pytest.mark.parametrize(
+    ("retrain", "ending", "words"),
+    [
+        ("needed", " · needs retraining", "Needs retraining to be worth anything"),
+        ("helps", "", "Retraining helps"),
+        ("none", "", "No retraining needed"),
+    ],
+)
+def test_that_the_list_says_before_the_click_what_needs_retraining(
+    view: ChoicesView, opened: Document, retrain: Retraining, ending: str, words: str
+) -> None:
+    described = tuple(
+        msgspec.structs.replace(method, retrain=retrain) if method.name == "integer" else method
+        for method in opened.methods
+    )
+    opened.receive(Ready(methods=described))
+    opened.select(("stem",))
+    model = combo(view, "slot_precision_method").model()
+    assert isinstance(model, QStandardItemModel)
+    assert model.item(1).text() == f"Integer{ending}"
+    assert model.item(1).toolTip() == f"{words}. Advice on integer."
+    opened.set_choice(("stem",), "precision", Setting("integer"))
+    label = view.findChild(QLabel, "slot_precision_retrain")
+    assert isinstance(label, QLabel)
+    assert label.isVisible()
+    assert label.text() == words
 
 
 def test_that_the_prediction_of_the_selection_is_shown_live(
