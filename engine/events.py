@@ -135,7 +135,7 @@ class TraceStrength(Request, frozen=True, kw_only=True):
     """Ask how far off layers are as the strength in one slot moves; only the newest is answered.
 
     Answered by StrengthTraced, again and again, and in the end by TraceEnded; an older one that was
-    under way by Cancelled.
+    under way by Cancelled, as is one that a measurement of times begins beside.
     """
 
     recipe: Recipe

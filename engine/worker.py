@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from featherweight.engine.inspecting.latency import LatencyReport
 
 QUICK = (DescribeLayer, Predict)
+# These measure times, which nothing else that computes should lengthen.
+TIMING = (MeasureLatency, ExportResult)
 
 
 class Worker:
@@ -93,6 +95,8 @@ class Worker:
         if isinstance(request, TraceStrength):
             self._take_newest(request)
             return
+        if isinstance(request, TIMING) and self._trace is not None:
+            self._trace.cancel()
         self._jobs[request.id] = Job(self.emit, request.id)
         self._long.put(request)
 

@@ -76,8 +76,13 @@ class StrengthTraces(QObject):
                         trace = msgspec.structs.replace(trace, points=before.points)
                     self.traces[trace.layer] = trace
                     self.changed.emit()
-            case TraceEnded() | Cancelled():
+            case TraceEnded():
                 self._under_way.discard(event.id)
+            case Cancelled():
+                self._under_way.discard(event.id)
+                if newest:
+                    # A measurement of times came in between: the next look asks again.
+                    self._asked = None
             case Failed(message=message):
                 self._under_way.discard(event.id)
                 if newest:

@@ -44,6 +44,15 @@ class Known:
     rows: Tensor | None = None
     evidence: Mapping[str, Evidence] | None = None
 
+    @property
+    def elements(self) -> int:
+        """How many numbers are held."""
+        held = [] if self.rows is None else [self.rows]
+        for told in (self.evidence or {}).values():
+            held += told.moments.blocks if told.moments else ()
+            held += [told.gradients.squares] if told.gradients else []
+        return sum(tensor.numel() for tensor in held)
+
 
 def error_lock(layer: nn.Module, chosen: Chosen) -> str:
     """Return why no error of the layer's outputs can be told, a sentence; empty if it can."""

@@ -44,7 +44,7 @@ SECONDS = 20.0
 # inputs: a wider one would take longer than anybody waits for a prediction.
 EVIDENCE_SAMPLES, EVIDENCE_COLUMNS = 128, 2304
 REMEMBERED = 1 << 16
-# Inputs of the layers that were looked at last, at most 256 MB.
+# What is known of the layers that were looked at last, 256 MB and the last of them.
 HELD_ELEMENTS = 1 << 26
 NOT_FINITE = "Its weights or outputs are not finite."
 
@@ -176,8 +176,8 @@ class StrengthTracer:
         return self._digests[name]
 
     def _forget(self) -> None:
-        held = sum(k.rows.numel() for k in self._known.values() if k.rows is not None)
-        if held > HELD_ELEMENTS:
+        # Another thread may be adding to it.
+        if sum(known.elements for known in list(self._known.values())) > HELD_ELEMENTS:
             self._known.clear()
 
 

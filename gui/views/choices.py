@@ -248,9 +248,12 @@ class ChoicesView(QWidget):
         for name in document.selection if traced else ():
             trace = document.strengths.traces.get(name)
             setting = document.setting(name, traced) if traced else None
+            method = document.method(setting.method) if setting else None
+            if trace is None and traced and method and method.name != PRUNING:
+                # An empty curve, so that nothing jumps once the first point is there.
+                trace = StrengthTrace(layer=name, slot=traced, method=method.name, of="outputs")
             if trace is None:
                 continue
-            method = document.method(setting.method) if setting else None
             option = strength_facts.strength_option(method)
             value = strength_facts.strength_value(setting, option) if setting else None
             told.append((trace, value))

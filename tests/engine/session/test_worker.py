@@ -188,6 +188,22 @@ def test_that_a_newer_trace_ends_the_one_under_way_and_questions_are_answered(
     assert max(len(trace.points) for trace in traces if trace.layer == "0") < 10
 
 
+def test_that_no_trace_is_under_way_while_times_are_measured(
+    engine: Engine, tmp_path: Path
+) -> None:
+    wide = torch.nn.Sequential(torch.nn.Linear(1024, 1024))
+    write_archive(capture(wide, (torch.randn(1, 1024),)), {}, tmp_path / "wide.fwz")
+    engine.ask(OpenNetwork(id=1, source=Source(path=str(tmp_path / "wide.fwz"))))
+    engine.until(Opened, 1)
+    monarch = Recipe(layers={"0": Choice(structure=Setting("monarch"))})
+    engine.ask(TraceStrength(id=2, recipe=monarch, layers=("0",), slot="structure"))
+    engine.until(StrengthTraced, 2)
+    engine.ask(MeasureLatency(id=3))
+    engine.until(Cancelled, 2)
+    if not any(isinstance(event, LatencyMeasured) for event in engine.heard):
+        engine.until(LatencyMeasured, 3)
+
+
 def test_that_a_job_killed_in_training_goes_on_in_the_next_process(
     engine: Engine, small_files: Path, tmp_path: Path
 ) -> None:
