@@ -1,7 +1,7 @@
 """Tables of floats in 16 bits: float16 times one power of two, so that no size is out of range.
 
-The unit stands before the numbers. What is as large as the largest keeps 11 bits, as does all that
-is up to 2²⁴ times smaller; numbers may grow 64 times as large until they are cut.
+The unit stands before the numbers. Where the largest is between 2⁻¹⁴ and 2²⁵, it and all that is up
+to 2²³ times smaller keep 11 bits; numbers may grow 64 times as large until they are cut.
 """
 
 import math
