@@ -37,7 +37,8 @@ class BinaryInputs(StructuredLayer):
         mean = x.mean(axis, keepdim=True) if self.centred else None
         apart = x if mean is None else x - mean
         size = apart.abs().mean(axis, keepdim=True)
-        made = torch.where(apart < 0, -size, size)
+        # Arithmetic, as ONNX Runtime takes many times as long to choose between two tensors.
+        made = ((apart >= 0).to(x.dtype) * 2 - 1) * size
         if x.requires_grad:
             # The difference is exactly zero: it adds a gradient and no rounding.
             most = size.detach()
