@@ -263,7 +263,8 @@ def _with_forms(network: Network) -> frozenset[str]:
             held = {key: value for key, value in layer.named_parameters() if key != "bias"}
             held.update(layer.named_buffers())
             forms: dict[str, WeightForm] = {key: FloatForm(value) for key, value in held.items()}
-            network.replace(name, CompactLayer(layer, forms))
+            if forms:
+                network.replace(name, CompactLayer(layer, forms))
         found |= {f"{name}.{key}" for key in held}
     return frozenset(found)
 
