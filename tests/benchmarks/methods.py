@@ -85,7 +85,8 @@ def table(chosen: list[Row], place: Path, fashion: Path) -> int:
             print(f"{KINDS[network].title}: {error.message} {error.hint}")
             missed += sum(len(row.gates) for row in chosen if row.network == network)
             continue
-        print(f"-- {KINDS[network].title}{accuracy(bench)}", flush=True)
+        kind = KINDS[network]
+        print(f"-- {kind.title}{accuracy(bench)}, timed at a batch of {kind.batch}", flush=True)
         for row in chosen:
             if row.network == network:
                 missed += measured(row, bench)
@@ -134,9 +135,12 @@ def shown(gate: Gate, value: Measured) -> tuple[str, ...]:
 
 def verdict(row: Row, gate: Gate, figures: Figures) -> str:
     """Say whether a gate was missed or met, and its target, and why not."""
-    value = figures[gate.figure].value
+    found = figures[gate.figure]
+    value = found.value
     if not gate.reached(value, gate.gate):
-        return "MISSED" + (f": {row.reason}" if row.reason else "")
+        little = found.error is not None and abs(value - gate.gate) <= found.error
+        said = "MISSED by less than its error" if little else "MISSED"
+        return said + (f": {row.reason}" if row.reason else "")
     if gate.target is None:
         return "met"
     if gate.reached(value, gate.target):

@@ -66,6 +66,14 @@ def digits(place: Path) -> tuple[Pair, Pair]:
     return (every[:cut], told[:cut]), (every[cut:], told[cut:])
 
 
+def standardized(train: Pair, measure: Pair) -> tuple[Pair, Pair]:
+    """Return both parts with pixels of mean 0 and deviation 1 in the images to train on."""
+    images, more = train[0], measure[0]
+    mean, deviation = images.mean(dtype=np.float64), images.std(dtype=np.float64)
+    shift, scale = np.float32(mean), np.float32(deviation)
+    return ((images - shift) / scale, train[1]), ((more - shift) / scale, measure[1])
+
+
 def lite0_packages(place: Path) -> Path:
     """Return a folder to import both packages of EfficientNet-lite0 from."""
     site = place / "lite0-packages"
