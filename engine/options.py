@@ -59,13 +59,16 @@ def words(title: str, help: str) -> Meta:  # noqa: A002
 def describe(kind: type[Struct], *names: str) -> tuple[Option, ...]:
     """Return the options of a Struct, of the named fields only where some are named.
 
-    The fields are annotated and have defaults.
+    The fields are annotated and have defaults. Those of a base come first, but what the class names
+    again stands in its own order.
     """
     hints = get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    own = [name for name in kind.__dict__.get("__annotations__", ()) if name in fields]
     return tuple(
-        _option(field.name, hints[field.name], field.default)
-        for field in msgspec.structs.fields(kind)
-        if not names or field.name in names
+        _option(name, hints[name], fields[name].default)
+        for name in (*(name for name in fields if name not in own), *own)
+        if not names or name in names
     )
 
 

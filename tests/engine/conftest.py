@@ -1,4 +1,4 @@
-"""The proof that removing channels is right, and a trained network opened with its data."""
+"""What many tests of the engine prove in one way, and a trained network opened with its data."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,10 +13,18 @@ from featherweight.engine.channel_removal import remove_channels
 from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.inspecting.coupling import Coupling, analyse
 from featherweight.engine.inspecting.removal import Plan
+from featherweight.engine.jobs import Job
+from featherweight.engine.methods.method import CodingMethod
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
 from featherweight.engine.network import Network, capture
+from featherweight.engine.reading.formats import read_network
+from featherweight.engine.results import Export
 from featherweight.engine.session import Session
 from featherweight.engine.writing.archive import write_archive
+from featherweight.engine.writing.exported_program import write_exported_program
+from featherweight.engine.writing.onnx import write_onnx
+from featherweight.engine.writing.onnx_half import write_half_onnx
+from featherweight.engine.writing.safetensors import write_safetensors
 
 Inputs = tuple[Tensor, ...]
 Settings = Mapping[str, ChannelPruning]
@@ -42,6 +50,39 @@ def trained_session(folder: Path, inputs: Tensor, labels: Tensor) -> Session:
     session.open(Source(path=str(folder / "source.fwz")))
     session.set_task(TaskSource(data=str(folder / "data.npz")))
     return session
+
+
+@pytest.fixture(scope="session", name="in_every_file")
+def _in_every_file() -> Callable[..., dict[str, Export]]:
+    """Give a function that writes a network in every format and proves each.
+
+    The archive opens again bit for bit, the others compute what it computes, and the Python file
+    beside the weights asks for nothing of ours. It returns the exports by their formats.
+    """
+    return in_every_file
+
+
+def in_every_file(
+    made: Network,
+    coders: Mapping[str, CodingMethod],
+    folder: Path,
+    inputs: Inputs,
+    source: Network | None = None,
+) -> dict[str, Export]:
+    write_archive(made, coders, folder / "made.fwz")
+    again = read_network(Source(path=str(folder / "made.fwz")))
+    torch.testing.assert_close(again.outputs(*inputs), made.outputs(*inputs), rtol=0, atol=0)
+    exports = {
+        "onnx": write_onnx(made, folder / "made.onnx", None, source, Job()),
+        "pt2": write_exported_program(made, folder / "made.pt2", Job()),
+        "safetensors": write_safetensors(made, folder / "made.safetensors", Job()),
+        "onnx16": write_half_onnx(made, folder / "half.onnx", None, source, Job()),
+    }
+    for kind, export in exports.items():
+        limit = 0.05 if kind == "onnx16" else 1e-4
+        assert export.checks["relative_error"].value < limit, kind
+    assert "featherweight" not in (folder / "made.py").read_text().partition("import")[2]
+    return exports
 
 
 @pytest.fixture(scope="session", name="proven_removal")

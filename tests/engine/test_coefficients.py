@@ -18,7 +18,7 @@ from featherweight.engine.coefficient_layers import CoefficientLayer, TransformC
 from featherweight.engine.compression import codings, constrain, restructured
 from featherweight.engine.datasets.samples import Dataset, TensorSamples
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import Source, TaskSource
+from featherweight.engine.events import TaskSource
 from featherweight.engine.evidence import Need
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.jobs import Job
@@ -28,14 +28,10 @@ from featherweight.engine.methods.sparsity.brain_damage import BrainDamage
 from featherweight.engine.methods.structure.shared_basis import SharedBasis
 from featherweight.engine.methods.structure.transform import Transform
 from featherweight.engine.network import Network, capture
-from featherweight.engine.reading.formats import read_network
+from featherweight.engine.results import Export
 from featherweight.engine.task import Task
 from featherweight.engine.weight_forms import settle
-from featherweight.engine.writing.archive import write_archive
-from featherweight.engine.writing.exported_program import write_exported_program
 from featherweight.engine.writing.onnx import write_onnx
-from featherweight.engine.writing.onnx_half import write_half_onnx
-from featherweight.engine.writing.safetensors import write_safetensors
 
 NEEDS: frozenset[Need] = frozenset({"moments", "gradients"})
 CONVOLUTIONS = [
@@ -151,9 +147,17 @@ def test_that_all_coefficients_give_the_layer_again_and_have_its_energy(
 def test_that_as_many_atoms_as_taps_give_the_layer_again(
     layer: nn.Module, x: Tensor, basis: str, computed: str
 ) -> None:
-    chain = SharedBasis(atoms=128, basis=basis, computed=computed).rewritten(layer)
+    taps = layer.get_parameter("weight")[0, 0].numel()
+    chain = SharedBasis(atoms=taps, basis=basis, computed=computed).rewritten(layer)
     with torch.no_grad():
         torch.testing.assert_close(chain(x), layer(x), rtol=0, atol=1e-5)
+
+
+def test_that_more_atoms_than_taps_are_as_many_as_make_the_layer_smaller() -> None:
+    layer = nn.Conv1d(8, 16, 3)
+    chain = SharedBasis(atoms=4).rewritten(layer)
+    held = sum(value.numel() for value in chain.parameters())
+    assert held < sum(value.numel() for value in layer.parameters())
 
 
 @pytest.mark.parametrize(("layer", "x"), LAYERS)
@@ -271,7 +275,7 @@ def test_that_brain_damage_takes_the_coefficients_the_loss_feels_least() -> None
     ("method", "bits"), [(KINDS[0], 0), (KINDS[2], 8), (KINDS[4], 8)], ids=repr
 )
 def test_that_coefficients_go_into_every_file_and_back(
-    method: FactorMethod, bits: int, tmp_path: Path
+    method: FactorMethod, bits: int, tmp_path: Path, in_every_file: Callable[..., dict[str, Export]]
 ) -> None:
     inputs = torch.randn(3, 4, 8, 8)
     made, names = network_of(method, inputs)
@@ -281,19 +285,7 @@ def test_that_coefficients_go_into_every_file_and_back(
     }
     constrain(made, chosen)
     settle(made)
-    path = tmp_path / "made.fwz"
-    write_archive(made, codings(made, chosen), path)
-    again = read_network(Source(path=str(path)))
-    torch.testing.assert_close(again.outputs(inputs), made.outputs(inputs), rtol=0, atol=0)
-    exact = [
-        write_onnx(made, tmp_path / "made.onnx", None, None, Job()),
-        write_exported_program(made, tmp_path / "made.pt2", Job()),
-        write_safetensors(made, tmp_path / "made.safetensors", Job()),
-    ]
-    assert all(export.checks["relative_error"].value < 1e-4 for export in exact)
-    half = write_half_onnx(made, tmp_path / "half.onnx", None, None, Job())
-    assert half.checks["relative_error"].value < 0.05
-    assert "featherweight" not in (tmp_path / "made.py").read_text().partition("import")[2]
+    in_every_file(made, codings(made, chosen), tmp_path, (inputs,))
 
 
 @pytest.mark.parametrize(

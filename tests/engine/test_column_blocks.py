@@ -1,5 +1,6 @@
 """Blocks of rows share columns: planted ones are found, the best are kept, files hold them all."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,13 @@ from torch import Tensor, nn
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.column_layers import ColumnBlocks
 from featherweight.engine.compression import codings, constrain, restructured
-from featherweight.engine.events import Source
 from featherweight.engine.evidence import Evidence, InputMoments
 from featherweight.engine.inspecting.coupling import analyse
-from featherweight.engine.jobs import Job
 from featherweight.engine.methods.structure.column_blocks import ColumnBlockPruning
 from featherweight.engine.network import Network, capture
-from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Export
 from featherweight.engine.weight_forms import settle
-from featherweight.engine.writing.archive import write_archive
-from featherweight.engine.writing.exported_program import write_exported_program
-from featherweight.engine.writing.onnx import write_onnx
-from featherweight.engine.writing.onnx_half import write_half_onnx
-from featherweight.engine.writing.safetensors import write_safetensors
 
 LAYERS: list[tuple[nn.Module, Tensor]] = [
     (nn.Linear(40, 24), torch.randn(3, 2, 40)),
@@ -152,7 +146,9 @@ def network() -> Network:
     return capture(Small().eval(), (torch.randn(2, 16, 4, 4),))
 
 
-def test_that_column_blocks_go_into_every_file_and_back(network: Network, tmp_path: Path) -> None:
+def test_that_column_blocks_go_into_every_file_and_back(
+    network: Network, tmp_path: Path, in_every_file: Callable[..., dict[str, Export]]
+) -> None:
     blocks = Setting("column_blocks", {"keep": 0.5, "height": 12})
     integers = Setting("integer", {"bits": 4})
     recipe = Recipe(
@@ -167,16 +163,5 @@ def test_that_column_blocks_go_into_every_file_and_back(network: Network, tmp_pa
     made = restructured(network, coupling, chosen)
     constrain(made, chosen)
     settle(made)
-    path = tmp_path / "made.fwz"
-    write_archive(made, codings(made, chosen), path)
-    again = read_network(Source(path=str(path)))
     inputs = torch.randn(3, 16, 4, 4)
-    torch.testing.assert_close(again.outputs(inputs), made.outputs(inputs), rtol=0, atol=0)
-    exact = [
-        write_onnx(made, tmp_path / "made.onnx", None, network, Job()),
-        write_exported_program(made, tmp_path / "made.pt2", Job()),
-        write_safetensors(made, tmp_path / "made.safetensors", Job()),
-    ]
-    assert all(export.checks["relative_error"].value < 1e-4 for export in exact)
-    half = write_half_onnx(made, tmp_path / "half.onnx", None, network, Job())
-    assert half.checks["relative_error"].value < 0.05
+    in_every_file(made, codings(made, chosen), tmp_path, (inputs,), network)

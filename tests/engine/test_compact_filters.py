@@ -14,24 +14,17 @@ from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.calibrating.patches import rows_of
 from featherweight.engine.compact_layers import CentredPlaces
 from featherweight.engine.compression import codings, constrain, restructured
-from featherweight.engine.events import Source
 from featherweight.engine.evidence import Convolution, Evidence, InputMoments
 from featherweight.engine.inspecting.coupling import analyse
-from featherweight.engine.jobs import Job
 from featherweight.engine.methods.channel_blocks import assigned, best_blocks
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.structure.fire import Fire
 from featherweight.engine.methods.structure.grouped import Grouped
 from featherweight.engine.methods.structure.pointwise import Pointwise
 from featherweight.engine.network import Network, capture
-from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Export
 from featherweight.engine.weight_forms import settle
-from featherweight.engine.writing.archive import write_archive
-from featherweight.engine.writing.exported_program import write_exported_program
-from featherweight.engine.writing.onnx import write_onnx
-from featherweight.engine.writing.onnx_half import write_half_onnx
-from featherweight.engine.writing.safetensors import write_safetensors
 
 Made = Callable[[], Convolution]
 CONVOLUTIONS: list[tuple[Made, Tensor]] = [
@@ -282,7 +275,9 @@ def network() -> Network:
     return capture(Small().eval(), (torch.randn(2, 3, 8, 8),))
 
 
-def test_that_compact_filters_go_into_every_file_and_back(network: Network, tmp_path: Path) -> None:
+def test_that_compact_filters_go_into_every_file_and_back(
+    network: Network, tmp_path: Path, in_every_file: Callable[..., dict[str, Export]]
+) -> None:
     integers = Setting("integer", {"bits": 4})
     recipe = Recipe(
         layers={
@@ -299,17 +294,5 @@ def test_that_compact_filters_go_into_every_file_and_back(network: Network, tmp_
     assert isinstance(made.layer("stem.0"), CentredPlaces)
     constrain(made, chosen)
     settle(made)
-    path = tmp_path / "made.fwz"
-    write_archive(made, codings(made, chosen), path)
-    again = read_network(Source(path=str(path)))
     inputs = torch.randn(3, 3, 8, 8)
-    torch.testing.assert_close(again.outputs(inputs), made.outputs(inputs), rtol=0, atol=0)
-    exact = [
-        write_onnx(made, tmp_path / "made.onnx", None, network, Job()),
-        write_exported_program(made, tmp_path / "made.pt2", Job()),
-        write_safetensors(made, tmp_path / "made.safetensors", Job()),
-    ]
-    assert all(export.checks["relative_error"].value < 1e-4 for export in exact)
-    half = write_half_onnx(made, tmp_path / "half.onnx", None, network, Job())
-    assert half.checks["relative_error"].value < 0.05
-    assert "featherweight" not in (tmp_path / "made.py").read_text().partition("import")[2]
+    in_every_file(made, codings(made, chosen), tmp_path, (inputs,), network)

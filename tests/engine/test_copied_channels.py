@@ -15,23 +15,16 @@ from torch import Tensor, nn
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.compression import codings, constrain, restructured
 from featherweight.engine.copying_layers import CopiedChannels
-from featherweight.engine.events import Source
 from featherweight.engine.evidence import Evidence, InputMoments
 from featherweight.engine.inspecting.coupling import analyse
-from featherweight.engine.jobs import Job
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.pairing import Costs, cheapest_pairs
 from featherweight.engine.methods.structure.multi_bias import MultiBias
 from featherweight.engine.methods.structure.negation import Negation
 from featherweight.engine.network import Network, capture
-from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Export
 from featherweight.engine.weight_forms import settle
-from featherweight.engine.writing.archive import write_archive
-from featherweight.engine.writing.exported_program import write_exported_program
-from featherweight.engine.writing.onnx import write_onnx
-from featherweight.engine.writing.onnx_half import write_half_onnx
-from featherweight.engine.writing.safetensors import write_safetensors
 
 TAKEN: list[tuple[Callable[[], nn.Module], Tensor]] = [
     (lambda: nn.Linear(20, 16), torch.randn(3, 5, 20)),
@@ -246,7 +239,9 @@ def network() -> Network:
     return capture(module, (torch.randn(2, 3, 8, 8),))
 
 
-def test_that_copies_go_into_every_file_and_back(network: Network, tmp_path: Path) -> None:
+def test_that_copies_go_into_every_file_and_back(
+    network: Network, tmp_path: Path, in_every_file: Callable[..., dict[str, Export]]
+) -> None:
     opposite, shared = Setting("negation", {"share": 0.75}), Setting("multi_bias")
     integers = Setting("integer", {"bits": 4})
     recipe = Recipe(
@@ -262,20 +257,8 @@ def test_that_copies_go_into_every_file_and_back(network: Network, tmp_path: Pat
     made = restructured(network, coupling, chosen)
     constrain(made, chosen)
     settle(made)
-    path = tmp_path / "made.fwz"
-    write_archive(made, codings(made, chosen), path)
-    again = read_network(Source(path=str(path)))
     inputs = torch.randn(3, 3, 8, 8)
-    torch.testing.assert_close(again.outputs(inputs), made.outputs(inputs), rtol=0, atol=0)
-    exact = [
-        write_onnx(made, tmp_path / "made.onnx", None, network, Job()),
-        write_exported_program(made, tmp_path / "made.pt2", Job()),
-        write_safetensors(made, tmp_path / "made.safetensors", Job()),
-    ]
-    assert all(export.checks["relative_error"].value < 1e-4 for export in exact)
-    half = write_half_onnx(made, tmp_path / "half.onnx", None, network, Job())
-    assert half.checks["relative_error"].value < 0.05
-    assert "featherweight" not in (tmp_path / "made.py").read_text().partition("import")[2]
+    in_every_file(made, codings(made, chosen), tmp_path, (inputs,), network)
     graph = onnx.load(tmp_path / "made.onnx").graph
     # The norms are part of the copies; the tables stay bytes.
     assert "BatchNormalization" not in {node.op_type for node in graph.node}

@@ -1,5 +1,6 @@
 """Fastfood: what its layer computes, how it learns, how near it starts, how small files become."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,11 @@ from hypothesis import strategies as st
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 
-from featherweight.engine.events import Source
 from featherweight.engine.evidence import Evidence, InputMoments
 from featherweight.engine.fastfood_layers import FastfoodLinear
-from featherweight.engine.jobs import Job
 from featherweight.engine.methods.structure.fastfood import Fastfood
 from featherweight.engine.network import capture
-from featherweight.engine.reading.formats import read_network
-from featherweight.engine.writing.archive import write_archive
-from featherweight.engine.writing.exported_program import write_exported_program
-from featherweight.engine.writing.onnx import write_onnx
-from featherweight.engine.writing.onnx_half import write_half_onnx
-from featherweight.engine.writing.safetensors import write_safetensors
+from featherweight.engine.results import Export
 
 
 def drawn(layer: FastfoodLinear) -> FastfoodLinear:
@@ -141,25 +135,12 @@ def test_that_a_layer_that_gains_nothing_is_locked_with_the_reason(
 
 
 def test_that_fastfood_goes_into_every_file_and_back_and_files_hold_no_tables(
-    tmp_path: Path,
+    tmp_path: Path, in_every_file: Callable[..., dict[str, Export]]
 ) -> None:
     torch.manual_seed(5)
     source = capture(nn.Sequential(nn.Linear(300, 600)).eval(), (torch.randn(2, 300),))
     made = source.copy()
     made.replace("0", Fastfood(terms=2).rewritten(source.layer("0")))
-    path = tmp_path / "made.fwz"
-    write_archive(made, {}, path)
-    again = read_network(Source(path=str(path)))
-    inputs = torch.randn(3, 300)
-    torch.testing.assert_close(again.outputs(inputs), made.outputs(inputs), rtol=0, atol=0)
-    exact = [
-        write_onnx(made, tmp_path / "made.onnx", None, source, Job()),
-        write_exported_program(made, tmp_path / "made.pt2", Job()),
-        write_safetensors(made, tmp_path / "made.safetensors", Job()),
-    ]
-    assert all(export.checks["relative_error"].value < 1e-4 for export in exact)
+    exports = in_every_file(made, {}, tmp_path, (torch.randn(3, 300),), source)
     numbers = sum(value.numel() for value in made.module.parameters())
-    assert exact[0].checks["bytes"].value < 4 * numbers + 12_000
-    half = write_half_onnx(made, tmp_path / "half.onnx", None, source, Job())
-    assert half.checks["relative_error"].value < 0.05
-    assert "featherweight" not in (tmp_path / "made.py").read_text().partition("import")[2]
+    assert exports["onnx"].checks["bytes"].value < 4 * numbers + 12_000

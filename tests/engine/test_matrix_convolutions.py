@@ -1,5 +1,6 @@
 """Convolutions with a structured matrix on every tap: exact, small, and the same in every file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,17 @@ from torch import Tensor, nn
 
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.compression import codings, constrain, restructured
-from featherweight.engine.events import Source
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.inspecting.survey import survey
-from featherweight.engine.jobs import Job
 from featherweight.engine.matrix_convolutions import CirculantConvolution
 from featherweight.engine.methods.method import FactorMethod
 from featherweight.engine.methods.structure.best_structure import BestStructure
 from featherweight.engine.methods.structure.circulant import Circulant
 from featherweight.engine.methods.structure.toeplitz_like import ToeplitzLike
 from featherweight.engine.network import capture
-from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Export
 from featherweight.engine.weight_forms import settle
-from featherweight.engine.writing.archive import write_archive
-from featherweight.engine.writing.exported_program import write_exported_program
-from featherweight.engine.writing.onnx import write_onnx
-from featherweight.engine.writing.onnx_half import write_half_onnx
-from featherweight.engine.writing.safetensors import write_safetensors
 
 TAKEN = [
     (nn.Conv2d(12, 20, 1, stride=2), torch.randn(2, 12, 7, 7)),
@@ -117,7 +111,11 @@ def test_that_convolutions_it_cannot_take_are_locked_with_the_reason(
     ],
 )
 def test_that_such_convolutions_go_into_every_file_small_and_back(
-    structure: Setting, bits: int, share: float, tmp_path: Path
+    structure: Setting,
+    bits: int,
+    share: float,
+    tmp_path: Path,
+    in_every_file: Callable[..., dict[str, Export]],
 ) -> None:
     torch.manual_seed(5)
     module = nn.Sequential(
@@ -133,18 +131,7 @@ def test_that_such_convolutions_go_into_every_file_small_and_back(
     settle(made)
     wide = next(one for one in survey(made).layers if one.kind.endswith("Convolution"))
     assert wide.macs == 3 * 3 * 9 * 48 * 48
-    write_archive(made, codings(made, chosen), tmp_path / "made.fwz")
-    again = read_network(Source(path=str(tmp_path / "made.fwz")))
     x = torch.randn(3, 3, 6, 6)
-    torch.testing.assert_close(again.outputs(x), made.outputs(x), rtol=0, atol=0)
-    onnx = write_onnx(made, tmp_path / "made.onnx", None, network, Job())
-    exact = [
-        onnx,
-        write_exported_program(made, tmp_path / "made.pt2", Job()),
-        write_safetensors(made, tmp_path / "made.safetensors", Job()),
-    ]
-    assert all(export.checks["relative_error"].value < 1e-4 for export in exact)
-    half = write_half_onnx(made, tmp_path / "half.onnx", None, network, Job())
-    assert half.checks["relative_error"].value < 0.05
+    exports = in_every_file(made, codings(made, chosen), tmp_path, (x,), network)
     dense = 4 * (48 * 48 * 9 + 48 * 24)
-    assert onnx.checks["bytes"].value < 1.2 * dense / share + 9_000
+    assert exports["onnx"].checks["bytes"].value < 1.2 * dense / share + 9_000

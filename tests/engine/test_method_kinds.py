@@ -45,13 +45,13 @@ BEFORE = {
 }
 CODERS = ("bit_packed", "huffman", "ans", "context", "sparse_index")
 # What by default keeps every coefficient of so small a kernel: only later slots make it smaller.
-WHOLE = {("conv1d", "shared_basis"), ("pointwise", "transform")}
+WHOLE = {("pointwise", "transform")}
 # What an ONNX file can hold as plain floats only.
 UNPACKED = {"frequency", "hashed"}
 # Bytes that an ONNX file spends on the names and shapes of one more layer.
 OVERHEAD = 128
 # Kinds of the same layers as another, and methods that are enough to show what is exported there.
-ALIKE = ("conv2d", "conv2d_valid", "attention", "split_attention")
+ALIKE = ("conv2d", "conv2d_valid", "conv2d_same", "conv3d", "attention", "split_attention")
 SHOWN = ("svd", "tucker", "channel_pruning", "integer")
 
 

@@ -1,5 +1,6 @@
 """Structured matrices: what they are exactly, how near they come, and every file they go into."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,21 +9,14 @@ from torch import Tensor, nn
 
 from featherweight.engine.applicability import chosen_methods, locks
 from featherweight.engine.compression import codings, constrain, restructured
-from featherweight.engine.events import Source
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.inspecting.survey import survey
-from featherweight.engine.jobs import Job
 from featherweight.engine.methods.method import CodingMethod
 from featherweight.engine.methods.structure.monarch import Monarch
 from featherweight.engine.network import Network, capture
-from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Export
 from featherweight.engine.weight_forms import settle
-from featherweight.engine.writing.archive import write_archive
-from featherweight.engine.writing.exported_program import write_exported_program
-from featherweight.engine.writing.onnx import write_onnx
-from featherweight.engine.writing.onnx_half import write_half_onnx
-from featherweight.engine.writing.safetensors import write_safetensors
 
 TAKEN = [
     (nn.Linear(48, 30), torch.randn(2, 5, 48)),
@@ -171,21 +165,12 @@ def test_that_multiplications_are_counted_as_the_weights_that_work(network: Netw
     ],
 )
 def test_that_structured_layers_go_into_every_file_and_back(
-    network: Network, structure: Setting, bits: int, tmp_path: Path
+    network: Network,
+    structure: Setting,
+    bits: int,
+    tmp_path: Path,
+    in_every_file: Callable[..., dict[str, Export]],
 ) -> None:
     precision = Setting("integer", {"bits": bits}) if bits else None
     made, coders = compressed(network, Choice(structure=structure, precision=precision))
-    path = tmp_path / "made.fwz"
-    write_archive(made, coders, path)
-    again = read_network(Source(path=str(path)))
-    inputs = torch.randn(3, 6, 32)
-    torch.testing.assert_close(again.outputs(inputs), made.outputs(inputs), rtol=0, atol=0)
-    exact = [
-        write_onnx(made, tmp_path / "made.onnx", None, network, Job()),
-        write_exported_program(made, tmp_path / "made.pt2", Job()),
-        write_safetensors(made, tmp_path / "made.safetensors", Job()),
-    ]
-    assert all(export.checks["relative_error"].value < 1e-4 for export in exact)
-    half = write_half_onnx(made, tmp_path / "half.onnx", None, network, Job())
-    assert half.checks["relative_error"].value < 0.05
-    assert "featherweight" not in (tmp_path / "made.py").read_text().partition("import")[2]
+    in_every_file(made, coders, tmp_path, (torch.randn(3, 6, 32),), network)

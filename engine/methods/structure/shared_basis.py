@@ -102,7 +102,9 @@ class SharedBasis(NearestMethod, frozen=True, kw_only=True):
         with torch.device("meta"):
             made: CoefficientLayer
             if self.basis == "learned":
-                count = min(count, layer.weight.shape[:2].numel())
+                # The default is for kernels of more taps; who asks for all of them gets all.
+                most = _most_atoms(layer) if self.atoms > _taps(layer) else count
+                count = min(most, layer.weight.shape[:2].numel())
                 maps = self._maps(layer, count)
                 made = SharedBasisConvolution(**settings, count=count, maps=maps)
             else:
@@ -171,3 +173,9 @@ def _of_taps(groups: list[Patches], channels: int, taps: int) -> Tensor:
 
 def _taps(layer: Convolution) -> int:
     return math.prod(layer.kernel_size)
+
+
+def _most_atoms(layer: Convolution) -> int:
+    """Return how many atoms, with the mixtures of them, are fewer numbers than the kernel."""
+    filters, taps = layer.weight.shape[:2].numel(), _taps(layer)
+    return (filters * taps - 1) // (filters + taps)
