@@ -1,5 +1,6 @@
 """Options described once: from the description come validation, controls, help and sweep grids."""
 
+import inspect
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -64,7 +65,7 @@ def describe(kind: type[Struct], *names: str) -> tuple[Option, ...]:
     """
     hints = get_type_hints(kind, include_extras=True)
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    own = [name for name in kind.__dict__.get("__annotations__", ()) if name in fields]
+    own = [name for name in inspect.get_annotations(kind) if name in fields]
     return tuple(
         _option(name, hints[name], fields[name].default)
         for name in (*(name for name in fields if name not in own), *own)
