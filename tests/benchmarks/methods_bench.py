@@ -1,7 +1,7 @@
 """One open network with its data, on which recipes are run and compared pair by pair."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,16 @@ class Bench:
     def compress(self, trial: Trial) -> Result:
         """Run a trial and write its archive."""
         return self.session.compress(trial.recipe, "row", str(self.folder), Job())
+
+    def in_passes(self, trials: Sequence[Trial]) -> Result:
+        """Run trials one after the other, each on the result of the one before."""
+        result = self.compress(trials[0])
+        for trial in trials[1:]:
+            session = Session()
+            session.open(Source(path=str(self.folder / result.archive)))
+            session.set_task(self.task.source)
+            result = session.compress(trial.recipe, "row", str(self.folder), Job())
+        return result
 
     def result(self, result: Result) -> Network:
         """Return what an archive holds."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from functools import partial
 
+import msgspec
 import torch
-from methods_bench import Bench, Trial, difference, share_wrong
+from methods_bench import Bench, Measured, Trial, difference, share_wrong
 from methods_networks import OneHidden, Training, train
 from methods_rows import Figures, Gate, Row, precision, recipe_row, sparsity, structure
 
@@ -18,7 +19,8 @@ EVERY = (*BOTH, LAST)
 # Of one hidden unit on 784 pixels: its weights, its bias, and its ten weights in the last layer.
 PARAMETERS_OF_A_UNIT = 784 + 1 + 10
 ALL = 60_000
-RETRAINED = FineTuning(epochs=8, optimizer="adamw", learning_rate=1e-3, batch_size=256)
+DENSITIES, CONTEXT = (0.2, 0.07, 0.03), Setting("context")
+RETRAINED = FineTuning(epochs=5, optimizer="adamw", learning_rate=1e-3, batch_size=256)
 LONGER = FineTuning(epochs=15, optimizer="adamw", learning_rate=3e-3, batch_size=256)
 DIGITS = FineTuning(epochs=40, optimizer="adamw", learning_rate=3e-3, batch_size=128)
 
@@ -104,11 +106,9 @@ def trained() -> Iterator[Row]:
     binary = Trial(precision(BOTH, "binary"), LONGER)
     gates = (Gate("drop", 1.0, 0.4), Gate("file", 25.0))
     yield recipe_row("A-Q8", NET, "binary, 15 epochs", binary, gates)
-    fisher = Trial(sparsity(BOTH, "obd", sparsity=0.985), RETRAINED)
-    magnitude = Trial(sparsity(BOTH, "magnitude", sparsity=0.985), RETRAINED)
     gates = (Gate("gain", 0.5, 0.85),)
-    title = "OBD by Fisher, 1.5 % stay, 8 epochs, against magnitude"
-    yield recipe_row("A-P3", NET, title, fisher, gates, rival=magnitude)
+    title = "OBD to 1.5 %, 15 epochs in 3 passes, against magnitude"
+    yield Row("A-P3", NET, title, gates, gradual, trains=True)
     for block, rate in ((4, 3.5), (8, 7.0)):
         chosen = Trial(structure(BOTH, "circulant", block=block), LONGER)
         gates = (Gate("drop", 0.7, 0.3), Gate("file", rate))
@@ -134,13 +134,32 @@ def digits() -> Iterator[Row]:
     title = "Fastfood, 15 epochs, against narrow"
     measure = partial(against_narrow, chosen)
     yield Row("A-S3", "wide-1024", title, (Gate("gain", 4.0),), measure, trains=True)
-    sparse = Setting("obd", {"sparsity": 0.97})
-    shared = Setting("codebook", {"clusters": 8})
-    choice = Choice(sparsity=sparse, precision=shared, coding=Setting("context"))
-    trial = Trial(dict.fromkeys(BOTH, choice), DIGITS)
     gates = (Gate("drop", 0.5), Gate("file", 90.0, 200.0))
-    title = "OBD 3 %, 8 values, context, 40 epochs"
-    yield recipe_row("A-D2", "digits-300", title, trial, gates)
+    title = "OBD to 3 %, 8 values, context, 40 epochs in 4 passes"
+    yield Row("A-D2", "digits-300", title, gates, deep_compression, trains=True)
+
+
+def deep_compression(bench: Bench) -> Figures:
+    """Prune in three passes, then share values and code; each pass goes on from the last result."""
+    recovery = msgspec.structs.replace(DIGITS, epochs=DIGITS.epochs // (len(DENSITIES) + 1))
+    choices = [Choice(sparsity=Setting("obd", {"sparsity": 1 - left})) for left in DENSITIES]
+    shared = Setting("codebook", {"clusters": 8})
+    choices.append(choices[-1].replaced("precision", shared).replaced("coding", CONTEXT))
+    trials = [Trial(dict.fromkeys(BOTH, choice), recovery) for choice in choices]
+    result = bench.in_passes(trials)
+    smaller = bench.session.summary.file_bytes / result.after.figures["bytes"].value
+    right = bench.right(bench.result(result))
+    return {"drop": difference(bench.control(DIGITS), right), "file": Measured(smaller)}
+
+
+def gradual(bench: Bench) -> Figures:
+    """Prune by Fisher and by magnitude, both in passes with training after each."""
+    found = []
+    for method in ("obd", "magnitude"):
+        layers = [sparsity(BOTH, method, sparsity=1 - left) for left in (0.2, 0.05, 0.015)]
+        result = bench.in_passes([Trial(choices, RETRAINED) for choices in layers])
+        found.append(bench.right(bench.result(result)))
+    return {"gain": difference(*found)}
 
 
 def against_narrow(trial: Trial, bench: Bench) -> Figures:
