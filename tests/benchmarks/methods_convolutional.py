@@ -23,7 +23,7 @@ from featherweight.engine.writing.onnx_export import export
 from featherweight.engine.writing.onnx_weights import needed_opset
 
 LENET = ("conv1", "conv2", "fc1", "fc2")
-SHORT = "an epoch here is 10,000 images, not 60,000"
+SHORT = "epochs of 10,000 images with hard labels, where the catalogue's are of 60,000 or distil"
 CALIBRATION, MACS_LEFT, BLOCK = 64, 0.7, 8
 
 
@@ -63,7 +63,9 @@ def residual_rows() -> Iterator[Row]:
     gates = (Gate("drop", 0.5), Gate("MACs", 1.8))
     yield again("A-T3", "two biases a filter, 2 epochs", biases, 2, gates)
     turned = structure((*wide, *block), "rotations", keep=0.25)
-    yield again("A-T5", "turned prototypes 1/4, 2 epochs", turned, 2, (Gate("drop", 0.7),))
+    yield again(
+        "A-T5", "turned prototypes 1/4, 2 epochs (gate as of T7)", turned, 2, (Gate("drop", 0.7),)
+    )
     atoms = structure((*wide, *block), "shared_basis", atoms=4, metric="outputs")
     yield again("A-T7", "4 of 9 atoms, 2 epochs", atoms, 2, (Gate("drop", 0.7),))
     thin = structure(block, "pointwise")

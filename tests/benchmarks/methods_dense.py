@@ -41,7 +41,7 @@ def precisions() -> Iterator[Row]:
     yield one("A-Q1", "float16", precision(EVERY, "float16"), gates)
     gates = (Gate("drop", 0.10, 0.0), Gate("file", 3.8, 3.9))
     chosen = precision(EVERY, "integer", bits=8)
-    yield one("A-Q2", "8-bit integers", chosen, gates, reason="scales, graph and header are 3 %")
+    yield one("A-Q2", "8-bit integers", chosen, gates)
     for bits, drop in ((4, 0.10), (3, 0.35)):
         chosen = precision(BOTH, "integer", bits=bits, rounding="gptq")
         yield one("A-Q3", f"{bits} bit, GPTQ", chosen, (Gate("drop", drop),))
@@ -112,7 +112,11 @@ def trained() -> Iterator[Row]:
     for block, rate in ((4, 3.5), (8, 7.0)):
         chosen = Trial(structure(BOTH, "circulant", block=block), LONGER)
         gates = (Gate("drop", 0.7, 0.3), Gate("file", rate))
-        yield recipe_row("A-S2", NET, f"block-circulant {block}, 15 epochs", chosen, gates)
+        title, reason = (
+            f"block-circulant {block}, 15 epochs",
+            "hard labels; set with self-distillation",
+        )
+        yield recipe_row("A-S2", NET, title, chosen, gates, reason=reason)
 
 
 def digits() -> Iterator[Row]:
