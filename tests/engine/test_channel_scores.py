@@ -110,6 +110,29 @@ def test_that_channels_which_others_can_say_go_first_and_change_nothing() -> Non
     assert errors(network, made, inputs)[0] < 1e-5
 
 
+@pytest.mark.parametrize(("sign", "gone"), [(-1.0, (3, 8)), (1.0, (3, 5))])
+def test_that_thinet_counts_what_channels_are_missed_by_together(
+    sign: float, gone: tuple[int, ...]
+) -> None:
+    torch.manual_seed(6)
+    module = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 5, bias=False)).eval()
+    inputs = torch.randn(600, 6)
+    with torch.no_grad():
+        # Units 3 and 8 say the same, and are read alike or with opposite signs.
+        module[0].weight[8], module[0].bias[8] = module[0].weight[3], module[0].bias[3]
+        said = module[1](module[0](inputs)).square().mean(0).sqrt()
+        wanted = torch.full((20,), 4.0)
+        wanted[3], wanted[8], wanted[5] = 0.99, 1.0, 1.4
+        read = module[2].weight
+        read.copy_(read / read.norm(dim=0) * (wanted / said))
+        read[:, 8] = sign * read[:, 3] / 0.99
+    network = capture(module, (inputs[:2],))
+    found = found_at(network, inputs, "2")
+    made = pruned(network, ChannelPruning(ratio=0.1, score="thinet"), found, "0")
+    left = [unit for unit in range(20) if unit not in gone]
+    torch.testing.assert_close(made.layer("0").weight, module[0].weight[left])
+
+
 def test_that_evidence_of_a_shift_goes_into_the_bias() -> None:
     torch.manual_seed(6)
     module = nn.Sequential(nn.Linear(6, 10), nn.Sigmoid(), nn.Linear(10, 5)).eval()
@@ -232,8 +255,8 @@ def test_that_filters_in_the_middle_of_the_others_and_those_without_gradient_go(
     assert kept(network, ChannelPruning(ratio=0.4, score="taylor"), found) == [0, 3, 4]
 
 
-@pytest.mark.parametrize("score", ["obs", "taylor"])
-def test_that_without_evidence_the_norm_decides(score: Literal["obs", "taylor"]) -> None:
+@pytest.mark.parametrize("score", ["obs", "thinet", "taylor"])
+def test_that_without_evidence_the_norm_decides(score: Literal["obs", "thinet", "taylor"]) -> None:
     torch.manual_seed(8)
     module = nn.Sequential(
         nn.Conv2d(3, 10, 1), nn.ReLU(), nn.Conv2d(10, 10, 1, groups=10), nn.Conv2d(10, 2, 1)
@@ -250,7 +273,7 @@ def test_that_a_pass_over_the_data_is_counted_only_where_the_score_asks() -> Non
     assert counts == [0, 0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("score", ["obs", "taylor", "merge", "scaled_merge"])
+@pytest.mark.parametrize("score", ["obs", "thinet", "taylor", "merge", "scaled_merge"])
 def test_that_a_recipe_gives_the_predicted_sizes_and_the_same_bytes_twice(
     tmp_path: Path, score: str
 ) -> None:

@@ -16,13 +16,14 @@ from featherweight.engine.inspecting.removal import Plan
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.channel_merging import merge, merging_order
 from featherweight.engine.methods.channel_readers import readers
+from featherweight.engine.methods.channel_reconstruction import reconstruction_order
 from featherweight.engine.methods.channel_scores import Scores, median_distances, norms
 from featherweight.engine.methods.channel_surgery import make_up, removal_order
 from featherweight.engine.methods.method import Method
 from featherweight.engine.network import Network
 from featherweight.engine.options import Slot, number, words
 
-MERGING = ("merge", "scaled_merge")
+MERGING, SURGERY = ("merge", "scaled_merge"), ("obs", "thinet")
 
 
 class ChannelPruning(Method, frozen=True, kw_only=True):
@@ -33,9 +34,10 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
     2017, arXiv 1608.08710), the absolute scale of its batch norm (Liu et al. 2017, network
     slimming, arXiv 1708.06519), the distance to the layer's other filters (He et al. 2019) or, on
     data, how much the loss changes without it (Molchanov et al. 2019, arXiv 1906.10771). `obs`,
-    `merge` and `scaled_merge` go by the layers that read the channels, and change these so that
-    they make up for what goes: see `channel_surgery` and `channel_merging`. Where they have nothing
-    to go by, the score is the L1 norm. The atoms with the lowest scores go.
+    `thinet`, `merge` and `scaled_merge` go by the layers that read the channels, and change these
+    so that they make up for what goes: see `channel_surgery`, `channel_reconstruction` and
+    `channel_merging`. Where they have nothing to go by, the score is the L1 norm. The atoms with
+    the lowest scores go.
     """
 
     name: ClassVar[str] = "channel_pruning"
@@ -53,13 +55,14 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         float, number("Removed share", "Share of the output channels to remove.", 0.0, 0.95)
     ] = 0.3
     score: Annotated[
-        Literal["l1", "l2", "bn_scale", "fpgm", "taylor", "obs", "merge", "scaled_merge"],
+        Literal["l1", "l2", "bn_scale", "fpgm", "taylor", "obs", "thinet", "merge", "scaled_merge"],
         words(
             "Score",
             "Norm of the filters (l1, l2), scale of the batch norm that follows, distance from "
             "other filters (fpgm); on data, the change of the loss (taylor) or of the next layer's "
-            "outputs (obs); what is about equal to another channel (merge), or to a multiple of it "
-            "(scaled_merge). These and obs adjust the next layer to what it loses.",
+            "outputs (obs, or thinet, where channels may cancel out); what is about equal to "
+            "another channel (merge), or to a multiple of it (scaled_merge). The last four adjust "
+            "the next layer to what it loses.",
         ),
     ] = "l1"
     multiple: Annotated[
@@ -75,9 +78,9 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
 
     def needs(self) -> frozenset[Need]:
         """Return what the score asks of the data."""
-        needs: dict[str, frozenset[Need]]
-        needs = {"obs": frozenset({"moments"}), "taylor": frozenset({"gradients"})}
-        return needs.get(self.score, frozenset())
+        if self.score in SURGERY:
+            return frozenset({"moments"})
+        return frozenset({"gradients"}) if self.score == "taylor" else frozenset()
 
     def chosen(
         self,
@@ -139,12 +142,14 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         evidence: Found,
         check: Check,
     ) -> Scores | None:
-        if self.score not in ("obs", *MERGING):
+        if self.score not in (*SURGERY, *MERGING):
             return None
         reading = list(readers(network, coupling, found.atoms))
         if self.score in MERGING:
             scaled = self.score == "scaled_merge"
             return merging_order(network, coupling, found, reading, scaled, check)
+        if self.score == "thinet":
+            return reconstruction_order(reading, evidence, found.atoms, check)
         count = math.ceil(self.ratio * len(found.atoms)) + len(found.layers)
         return removal_order(reading, evidence, found.atoms, count, check)
 
@@ -199,7 +204,7 @@ def asked(
         if not setting.needs() or together is None:
             continue
         layers = together.layers
-        if setting.score == "obs":
+        if setting.score in SURGERY:
             layers = tuple(each.name for each in readers(network, coupling, together.atoms))
         for layer in layers or (name,):
             wanted[layer] = wanted.get(layer, frozenset()) | setting.needs()
@@ -220,7 +225,7 @@ def compensate(
             done.add(id(together))
             reading, scaled = readers(network, coupling, together.atoms), setting.score != "merge"
             merge(network, coupling, together, list(reading), scaled, plan.atoms)
-    if any(setting.score == "obs" for setting in settings.values()):
+    if any(setting.score in SURGERY for setting in settings.values()):
         for reader in readers(network, coupling, plan.atoms):
             moments = reader.measured(evidence)
             if moments is not None:
