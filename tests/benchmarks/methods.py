@@ -137,15 +137,17 @@ def verdict(row: Row, gate: Gate, figures: Figures) -> str:
     """Say whether a gate was missed or met, and its target, and why not."""
     found = figures[gate.figure]
     value = found.value
+    # Reasons are of accuracy, which alone has an error.
+    why = row.reason if found.error is not None else ""
     if not gate.reached(value, gate.gate):
         little = found.error is not None and abs(value - gate.gate) <= found.error
         said = "MISSED by less than its error" if little else "MISSED"
-        return said + (f": {row.reason}" if row.reason else "")
+        return said + (f": {why}" if why else "")
     if gate.target is None:
         return "met"
     if gate.reached(value, gate.target):
         return "target"
-    return "met" + (f"; not the target: {row.reason}" if row.reason else "")
+    return "met" + (f"; not the target: {why}" if why else "")
 
 
 def print_line(cells: tuple[str, ...], last: str) -> None:
