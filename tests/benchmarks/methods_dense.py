@@ -1,6 +1,7 @@
 """Rows of the benchmark of methods on networks of linear layers, mostly without training."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -116,7 +117,7 @@ def trained() -> Iterator[Row]:
             f"block-circulant {block}, 15 epochs",
             "hard labels; set with self-distillation",
         )
-        yield recipe_row("A-S2", NET, title, chosen, gates, reason=reason)
+        yield replace(recipe_row("A-S2", NET, title, chosen, gates), reason=reason)
 
 
 def digits() -> Iterator[Row]:
@@ -191,8 +192,7 @@ def one(
     gates: tuple[Gate, ...],
     *,
     rival: dict[str, Choice] | None = None,
-    reason: str = "",
 ) -> Row:
     """Return a row of LeNet-300-100 without training."""
     other = None if rival is None else Trial(rival)
-    return recipe_row(section, NET, title, Trial(layers), gates, rival=other, reason=reason)
+    return recipe_row(section, NET, title, Trial(layers), gates, rival=other)

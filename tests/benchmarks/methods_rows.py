@@ -78,7 +78,6 @@ def recipe_row(
     gates: tuple[Gate, ...],
     *,
     rival: Trial | None = None,
-    reason: str = "",
 ) -> Row:
     """Return a row of a recipe; `gain` is by how many points it is better than its rival."""
     wanted = {gate.figure for gate in gates}
@@ -86,7 +85,7 @@ def recipe_row(
     def measure(bench: Bench) -> Figures:
         return recipe_figures(bench, trial, wanted, rival)
 
-    return Row(section, network, title, gates, measure, bool(trial.recovery), reason)
+    return Row(section, network, title, gates, measure, bool(trial.recovery))
 
 
 def recipe_figures(
