@@ -29,6 +29,8 @@ CHECKS = (
     ("mypy",),
     ("lint-imports",),
 )
+# Files stay whole, because their tests share what was opened or trained for them.
+SHARED_OUT = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 # What Qt's wheels load but do not bring, with the Debian package of each.
 QT_LIBRARIES = {
     "libglib-2.0.so.0": "libglib2.0-0",
@@ -96,8 +98,11 @@ def check(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run the checks; where they pass, run the tests, so that their summary is the last line."""
-    return run_checks(CHECKS) or pytest(*arguments)
+    """Run the checks; where they pass, run the tests, so that their summary is the last line.
+
+    All of them are shared out among the cores; some that were asked for run in one process.
+    """
+    return run_checks(CHECKS) or pytest(*(arguments or SHARED_OUT))
 
 
 def run_checks(checks: tuple[tuple[str, ...], ...]) -> int:
