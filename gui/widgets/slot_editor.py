@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
@@ -97,6 +97,11 @@ class SlotEditor(QWidget):
             *(self.gain, self.retrain, self.note),
         ):
             layout.addWidget(piece)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        if event.type() == QEvent.Type.PaletteChange:
+            self.help_button.setIcon(icons.icon("help"))
+        super().changeEvent(event)
 
     @property
     def method(self) -> str:
