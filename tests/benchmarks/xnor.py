@@ -81,7 +81,7 @@ class PackedLayer:
     def _differing(self, x: Words) -> npt.NDArray[np.uint16]:
         """Return how many bits differ between each sample, samples by words, and each output."""
         if len(x) == 1:
-            return np.bitwise_count(self.bits ^ x.T).sum(0, dtype=np.uint16)[None]
+            return np.asarray(np.bitwise_count(self.bits ^ x.T).sum(0, dtype=np.uint16)[None])
         # Of many samples, the counts of one word stay in the cache.
         found = np.zeros((len(x), self.bits.shape[1]), np.uint16)
         for word, column in zip(self.bits, x.T, strict=True):

