@@ -35,7 +35,7 @@ def opened(window: MainWindow) -> MainWindow:
     offered = (
         method("channel_pruning", "structure", "Channel pruning"),
         method("svd", "structure", "Low rank (SVD)"),
-        method("integer", "precision", "Integer"),
+        method("integer", "precision", "Integers"),
     )
     window.document.receive(Ready(methods=offered))
     window.document.receive(Opened(network=summary))
@@ -72,7 +72,7 @@ def test_that_f1_shows_the_page_of_the_method_that_has_the_keyboard(
     assert isinstance(box, QComboBox)
     box.setFocus()
     qtbot.keyClick(box, Qt.Key.Key_F1)
-    assert shown(opened) == "Integer"
+    assert shown(opened) == "Integers"
 
 
 def test_that_the_help_stays_one_dialog_however_often_it_is_asked(opened: MainWindow) -> None:
@@ -94,5 +94,5 @@ def test_that_a_search_leaves_the_methods_whose_pages_have_every_word(
     qtbot.keyClicks(dialog.search, "zzz")
     assert titles(opened) == []
     dialog.search.clear()
-    shown_again = ["Structure", "Channel pruning", "Low rank (SVD)", "Precision", "Integer"]
+    shown_again = ["Structure", "Channel pruning", "Low rank (SVD)", "Precision", "Integers"]
     assert titles(opened) == everything == shown_again
