@@ -17,6 +17,7 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import COLUMNS_AT_ONCE, assign
 from featherweight.engine.methods.output_factors import UNSEEN
 from featherweight.engine.methods.output_fitting import Patches, mended_bias, seen_by
+from featherweight.engine.methods.transformed import settings_of
 
 # Where eigenvectors have factors of both signs, so many steps find the nearest without.
 POWER_STEPS = 30
@@ -61,17 +62,7 @@ def copying_skeleton(layer: nn.Module, kernels: int) -> nn.Sequential:
             assert isinstance(layer, Convolution)
             kernels *= layer.groups
             kind: Any = type(layer)
-            first = kind(
-                layer.in_channels,
-                kernels,
-                layer.kernel_size,
-                stride=layer.stride,
-                padding=layer.padding,
-                dilation=layer.dilation,
-                groups=layer.groups,
-                bias=False,
-                padding_mode=layer.padding_mode,
-            )
+            first = kind(**{**settings_of(layer), "out_channels": kernels, "bias": False})
             copies = CopiedChannels(kernels, layer.out_channels, len(layer.kernel_size), bias)
         return nn.Sequential(first, copies).to(weight.dtype)
 

@@ -15,6 +15,7 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.channel_surgery import spread
 from featherweight.engine.methods.low_rank import assign
 from featherweight.engine.methods.nearest import Metric, NearestMethod
+from featherweight.engine.methods.transformed import settings_of
 from featherweight.engine.options import number
 
 FEWEST_INPUTS = 8
@@ -182,15 +183,6 @@ def _lost(rows: tuple[Tensor, ...], found: list[tuple[Tensor, Tensor]], mean: Te
 
 
 def _convolution(layer: Any, blocks: int, kept: int) -> nn.Module:
-    made: nn.Module = type(layer)(
-        blocks * kept,
-        layer.out_channels,
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=blocks,
-        bias=layer.bias is not None,
-        padding_mode=layer.padding_mode,
-    )
+    changed = {"in_channels": blocks * kept, "groups": blocks}
+    made: nn.Module = type(layer)(**{**settings_of(layer), **changed})
     return made

@@ -20,6 +20,7 @@ from featherweight.engine.methods.output_fitting import (
     refitted,
     seen_by,
 )
+from featherweight.engine.methods.transformed import settings_of
 from featherweight.engine.options import Retraining, number
 
 
@@ -76,17 +77,8 @@ class DepthwiseSeparable(NearestMethod, frozen=True, kw_only=True):
         width = layer.in_channels * min(self.multiplier, _most(layer))
         kind: Any = type(layer)
         with torch.device("meta"):
-            depthwise = kind(
-                layer.in_channels,
-                width,
-                layer.kernel_size,
-                stride=layer.stride,
-                padding=layer.padding,
-                dilation=layer.dilation,
-                groups=layer.in_channels,
-                bias=False,
-                padding_mode=layer.padding_mode,
-            )
+            changed = {"out_channels": width, "groups": layer.in_channels, "bias": False}
+            depthwise = kind(**{**settings_of(layer), **changed})
             pointwise = kind(
                 width, layer.out_channels, 1, groups=layer.groups, bias=layer.bias is not None
             )

@@ -22,6 +22,7 @@ from featherweight.engine.methods.output_fitting import (
     refitted,
     seen_by,
 )
+from featherweight.engine.methods.transformed import settings_of
 from featherweight.engine.options import Retraining, number
 
 MOST_GROUPS = 64
@@ -140,17 +141,7 @@ def _before(layer: nn.Module) -> int:
 
 
 def _convolution(layer: Any, groups: int) -> nn.Module:
-    made: nn.Module = type(layer)(
-        layer.in_channels,
-        layer.out_channels,
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=groups,
-        bias=layer.bias is not None,
-        padding_mode=layer.padding_mode,
-    )
+    made: nn.Module = type(layer)(**{**settings_of(layer), "groups": groups})
     return made
 
 

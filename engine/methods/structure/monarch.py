@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.low_rank import assign, factors
 from featherweight.engine.methods.method import FactorMethod
+from featherweight.engine.methods.transformed import settings_of
 from featherweight.engine.options import Retraining, number
 from featherweight.engine.structured_layers import MonarchLinear
 
@@ -125,17 +126,8 @@ def _sizes(layer: nn.Module) -> tuple[int, int, int]:
 def _convolutions(layer: Any, in_blocks: int, out_blocks: int, rank: int) -> nn.Sequential:
     """Return the convolutions in groups, with the layer's stride and padding on the first."""
     kind, inner = type(layer), in_blocks * out_blocks * rank
-    first = kind(
-        layer.in_channels,
-        inner,
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=in_blocks,
-        bias=False,
-        padding_mode=layer.padding_mode,
-    )
+    changed = {"out_channels": inner, "groups": in_blocks, "bias": False}
+    first = kind(**{**settings_of(layer), **changed})
     bias = layer.bias is not None
     second = kind(inner, layer.out_channels, 1, groups=out_blocks, bias=bias)
     return nn.Sequential(first, nn.ChannelShuffle(in_blocks), second)
