@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from featherweight.engine.options import MethodDescription
 from featherweight.gui import theme, wording
 from featherweight.gui.document import Document
+from featherweight.gui.widgets.slot_editor import GAINS
 from featherweight.resources.help.pages import method_page
 
 NAME = Qt.ItemDataRole.UserRole
@@ -117,9 +118,8 @@ class MethodHelpDialog(QDialog):
 def _told(method: MethodDescription) -> str:
     """Return the page with what the method says of itself under its title."""
     title, _, rest = method_page(method.name).partition("\n")
-    gain = "file size only" if method.gain == "file" else "file size and speed"
     slot = wording.SLOT_TITLES[method.slot]
-    facts = f"{slot}. Gains: {gain}. In recipes: `{method.name}`."
+    facts = f"{slot}. {GAINS[method.gain]}. In recipes: `{method.name}`."
     return f"{title or '# ' + method.title}\n\n{facts}\n\n{method.advice}\n{rest}"
 
 
