@@ -3,8 +3,8 @@
 The map, in the order in which data flows (each line may import only from the lines above it, which
 a contract in pyproject.toml checks):
 
-- `errors`, `figures`, `options`, `ranks`, `layer`, `recipe`, `ledger`, `results`, `events`: plain
-  data that loads in milliseconds and is all that the window sees.
+- `errors`, `figures`, `options`, `ranks`, `layer`, `recipe`, `ledger`, `results`, `readings`,
+  `events`, `requests`: plain data that loads in milliseconds, all that the window sees.
 - `jobs`: what a long computation tells while it runs, and how it learns that it should stop.
 - `free_sizes`, `recurrent_shapes`: sizes of inputs that may vary, and shapes without arithmetic.
 - `network`, `length_trials`, `lifting`, `layer_building`: a network as a graph of real layers.
@@ -26,6 +26,7 @@ a contract in pyproject.toml checks):
 - `calibrating`, `recovering`, `compression`, `archive_export`: evidence measured; training that
   gives accuracy back; a recipe run from start to end; its outcome to take away.
 - `prediction`: what a recipe would give, without running it. `atlas`: what a change of one layer
-  would do to the loss and to its outputs, and from which strength on it gains nothing.
+  does to the loss and to the outputs, and from which strength on it gains nothing.
+- `allocation`: a multiple-choice knapsack. `allocating`: the atlas made into one, a recipe of it.
 - `session`: the one façade. `worker` and `command_line` (with `terminal`) are two ways to drive it.
 """

@@ -1,6 +1,6 @@
-"""What is said between a front end and the engine process: requests in, events out, plain data.
+"""What the engine process says to a front end, and where networks and tasks come from: plain data.
 
-A frame is four bytes of length (big endian) and one msgpack-encoded union member. Every request
+`requests` are what it is asked. A frame is four bytes of length (big endian) and one msgpack-encoded union member. Every request
 has an `id` chosen by the asker; every event that answers it carries that id.
 """
 
@@ -12,8 +12,16 @@ import msgspec
 from msgspec import Struct
 
 from featherweight.engine.layer import LayerDetails, NetworkSummary
-from featherweight.engine.options import MethodDescription, Slot, number, words
-from featherweight.engine.recipe import Recipe
+from featherweight.engine.options import MethodDescription, number, words
+from featherweight.engine.readings import (
+    Allocation,
+    Frontier,
+    Guilt,
+    Reading,
+    SweepEstimate,
+    SweepPlan,
+    SweepSummary,
+)
 from featherweight.engine.results import Export, Prediction, Result, StrengthTrace
 
 Dtype = Literal["float32", "int64"]
@@ -90,83 +98,6 @@ class IntegerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "Choose 7 for a file that runs on other computers too.",
         ),
     ] = "auto"
-
-
-class Request(Struct, frozen=True, kw_only=True, tag=True):
-    """Base of everything that a front end asks."""
-
-    id: int
-
-
-class OpenNetwork(Request, frozen=True, kw_only=True):
-    """Read a network; answered by Opened, TrustNeeded or Failed."""
-
-    source: Source
-
-
-class SetTask(Request, frozen=True, kw_only=True):
-    """Read the task's data; answered by TaskReady, TrustNeeded or Failed."""
-
-    task: TaskSource
-
-
-class MeasureLatency(Request, frozen=True, kw_only=True):
-    """Time every layer of the open network; answered by LatencyMeasured."""
-
-
-class EstimateSensitivity(Request, frozen=True, kw_only=True):
-    """Estimate how sensitive every layer is, on the task: a job; see SensitivityEstimated."""
-
-
-class DescribeLayer(Request, frozen=True, kw_only=True):
-    """Compute histogram, statistics and spectrum of one layer; answered by Described."""
-
-    layer: str
-
-
-class Predict(Request, frozen=True, kw_only=True):
-    """Predict the cost of a recipe; answered by Predicted. `layers` limits the per-layer part."""
-
-    recipe: Recipe
-    layers: tuple[str, ...] = ()
-
-
-class TraceStrength(Request, frozen=True, kw_only=True):
-    """Ask how far off layers are as the strength in one slot moves; only the newest is answered.
-
-    Answered by StrengthTraced, again and again, and in the end by TraceEnded; an older one that was
-    under way by Cancelled, as is one that a measurement of times begins beside.
-    """
-
-    recipe: Recipe
-    layers: tuple[str, ...]
-    slot: Slot
-
-
-class Compress(Request, frozen=True, kw_only=True):
-    """Run a recipe on the open network: a job. `folder` holds results and checkpoints.
-
-    The same recipe started again in the same folder goes on where it was cancelled or killed.
-    """
-
-    recipe: Recipe
-    name: str
-    folder: str
-
-
-class ExportResult(Request, frozen=True, kw_only=True):
-    """Write a result (its archive's path; empty for the source network) to a file: a job."""
-
-    archive: str
-    format: ExportFormat
-    path: str
-    integers: IntegerOptions = IntegerOptions()
-
-
-class Cancel(Request, frozen=True, kw_only=True):
-    """Ask the job that was started by request `job` to stop."""
-
-    job: int
 
 
 class Event(Struct, frozen=True, kw_only=True, tag=True):
@@ -251,6 +182,43 @@ class TraceEnded(Event, frozen=True, kw_only=True):
     """All was told of a TraceStrength."""
 
 
+class SweepPlanned(Event, frozen=True, kw_only=True):
+    """A plan, and what it would take."""
+
+    plan: SweepPlan
+    estimate: SweepEstimate
+
+
+class ReadingsTaken(Event, frozen=True, kw_only=True):
+    """Readings of a sweep under way; a later one of the same layers and choice takes its place."""
+
+    readings: tuple[Reading, ...]
+
+
+class SweepEnded(Event, frozen=True, kw_only=True):
+    """All was read that a plan asks for."""
+
+    summary: SweepSummary
+
+
+class Allocated(Event, frozen=True, kw_only=True):
+    """The best use of a budget."""
+
+    allocation: Allocation
+
+
+class FrontierTraced(Event, frozen=True, kw_only=True):
+    """The best for every budget of one resource."""
+
+    frontier: Frontier
+
+
+class GuiltyFound(Event, frozen=True, kw_only=True):
+    """The layers of a recipe that lose more than predicted, the worst first."""
+
+    layers: tuple[Guilt, ...]
+
+
 class JobStarted(Event, frozen=True, kw_only=True):
     """A job runs. `steps` is the total that Progress counts to; `resumed_at` where it goes on."""
 
@@ -301,18 +269,6 @@ class Failed(Event, frozen=True, kw_only=True):
     details: str = ""
 
 
-AnyRequest = (
-    OpenNetwork
-    | SetTask
-    | MeasureLatency
-    | EstimateSensitivity
-    | DescribeLayer
-    | Predict
-    | TraceStrength
-    | Compress
-    | ExportResult
-    | Cancel
-)
 AnyEvent = (
     Started
     | Ready
@@ -325,6 +281,12 @@ AnyEvent = (
     | Predicted
     | StrengthTraced
     | TraceEnded
+    | SweepPlanned
+    | ReadingsTaken
+    | SweepEnded
+    | Allocated
+    | FrontierTraced
+    | GuiltyFound
     | JobStarted
     | Progress
     | Point
@@ -337,8 +299,8 @@ AnyEvent = (
 _encoder = msgspec.msgpack.Encoder()
 
 
-def frame(message: Request | Event) -> bytes:
-    """Return the message as one frame."""
+def frame(message: Struct) -> bytes:
+    """Return a request or an event as one frame."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body
 

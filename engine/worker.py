@@ -17,32 +17,21 @@ import msgspec
 
 from featherweight.engine.errors import CancelledError, TrustNeededError, UserError
 from featherweight.engine.events import (
-    AnyRequest,
-    Cancel,
     Cancelled,
-    Compress,
     Compressed,
     Described,
-    DescribeLayer,
-    EstimateSensitivity,
     Event,
     Exported,
-    ExportResult,
     Failed,
     LatencyMeasured,
-    MeasureLatency,
     Opened,
-    OpenNetwork,
-    Predict,
     Predicted,
     Ready,
     SensitivityEstimated,
-    SetTask,
     Started,
     StrengthTraced,
     TaskReady,
     TraceEnded,
-    TraceStrength,
     TrustNeeded,
     frame,
     read_frame,
@@ -50,6 +39,19 @@ from featherweight.engine.events import (
 from featherweight.engine.jobs import Job
 from featherweight.engine.options import Slot
 from featherweight.engine.recipe import Recipe
+from featherweight.engine.requests import (
+    AnyRequest,
+    Cancel,
+    Compress,
+    DescribeLayer,
+    EstimateSensitivity,
+    ExportResult,
+    MeasureLatency,
+    OpenNetwork,
+    Predict,
+    SetTask,
+    TraceStrength,
+)
 from featherweight.engine.results import StrengthTrace
 
 if TYPE_CHECKING:

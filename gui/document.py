@@ -9,13 +9,10 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
     AnyEvent,
     Described,
-    DescribeLayer,
     Failed,
     IntegerOptions,
     LatencyMeasured,
-    MeasureLatency,
     Opened,
-    Predict,
     Predicted,
     Ready,
     SensitivityEstimated,
@@ -27,6 +24,7 @@ from featherweight.engine.events import (
 from featherweight.engine.layer import Layer, LayerDetails, NetworkSummary
 from featherweight.engine.options import Slot
 from featherweight.engine.recipe import Recipe
+from featherweight.engine.requests import DescribeLayer, MeasureLatency, Predict
 from featherweight.engine.results import Prediction, Result
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job

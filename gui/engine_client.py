@@ -13,21 +13,23 @@ from featherweight.engine.events import (
     LARGEST_FRAME,
     PROTOCOL,
     AnyEvent,
-    AnyRequest,
-    Cancel,
-    DescribeLayer,
     Failed,
     JobStarted,
     Opened,
-    OpenNetwork,
     Point,
-    Predict,
     Progress,
     Ready,
-    SetTask,
     Started,
     TaskReady,
     frame,
+)
+from featherweight.engine.requests import (
+    AnyRequest,
+    Cancel,
+    DescribeLayer,
+    OpenNetwork,
+    Predict,
+    SetTask,
 )
 
 LOCAL_ENGINE = (sys.executable, "-m", "featherweight.engine.worker")

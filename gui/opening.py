@@ -11,14 +11,13 @@ from featherweight.engine.events import (
     AnyEvent,
     Failed,
     Opened,
-    OpenNetwork,
-    SetTask,
     Source,
     TaskReady,
     TaskSource,
     TrustNeeded,
     is_library_name,
 )
+from featherweight.engine.requests import OpenNetwork, SetTask
 from featherweight.gui import wording
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.project_file import Project, read_project

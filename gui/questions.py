@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from featherweight.engine.events import AnyRequest
+from featherweight.engine.requests import AnyRequest
 
 
 class NewestQuestion:

@@ -9,11 +9,8 @@ from PySide6.QtCore import QObject, Signal
 from featherweight.engine.events import (
     AnyEvent,
     Cancelled,
-    Compress,
     Compressed,
-    EstimateSensitivity,
     Exported,
-    ExportResult,
     Failed,
     IntegerOptions,
     JobStarted,
@@ -22,6 +19,7 @@ from featherweight.engine.events import (
     SensitivityEstimated,
 )
 from featherweight.engine.recipe import Recipe
+from featherweight.engine.requests import Compress, EstimateSensitivity, ExportResult
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job, JobState
 from featherweight.gui.project_file import Unfinished

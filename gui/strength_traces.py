@@ -6,16 +6,10 @@ from collections.abc import Sequence
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
-from featherweight.engine.events import (
-    AnyEvent,
-    Cancelled,
-    Failed,
-    StrengthTraced,
-    TraceEnded,
-    TraceStrength,
-)
+from featherweight.engine.events import AnyEvent, Cancelled, Failed, StrengthTraced, TraceEnded
 from featherweight.engine.options import MethodDescription, Slot
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.requests import TraceStrength
 from featherweight.engine.results import StrengthTrace
 from featherweight.gui.engine_client import EngineClient
 

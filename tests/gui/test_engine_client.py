@@ -13,20 +13,17 @@ from pytestqt.qtbot import QtBot
 from featherweight.engine.events import (
     PROTOCOL,
     Cancelled,
-    Compress,
     Described,
-    DescribeLayer,
     JobStarted,
     Opened,
-    OpenNetwork,
     Ready,
-    SetTask,
     Source,
     Started,
     TaskReady,
     TaskSource,
 )
 from featherweight.engine.recipe import Recipe
+from featherweight.engine.requests import Compress, DescribeLayer, OpenNetwork, SetTask
 from featherweight.gui.engine_client import EngineClient, FrameBuffer
 
 Connect = Callable[..., EngineClient]

@@ -15,41 +15,43 @@ import torch
 
 from featherweight.engine.events import (
     AnyEvent,
-    Cancel,
     Cancelled,
-    Compress,
     Compressed,
     Described,
-    DescribeLayer,
-    EstimateSensitivity,
     Event,
     Failed,
     JobStarted,
     LatencyMeasured,
-    MeasureLatency,
     Opened,
-    OpenNetwork,
     Point,
-    Predict,
     Predicted,
     Progress,
     Ready,
-    Request,
     SensitivityEstimated,
-    SetTask,
     Source,
     Started,
     StrengthTraced,
     TaskReady,
     TaskSource,
     TraceEnded,
-    TraceStrength,
     TrustNeeded,
     frame,
     read_frame,
 )
 from featherweight.engine.network import capture
 from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting, read_recipe
+from featherweight.engine.requests import (
+    Cancel,
+    Compress,
+    DescribeLayer,
+    EstimateSensitivity,
+    MeasureLatency,
+    OpenNetwork,
+    Predict,
+    Request,
+    SetTask,
+    TraceStrength,
+)
 from featherweight.engine.writing.archive import write_archive
 
 E = TypeVar("E", bound=Event)
