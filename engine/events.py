@@ -1,7 +1,8 @@
 """What the engine process says to a front end, and where networks and tasks come from: plain data.
 
-`requests` are what it is asked. A frame is four bytes of length (big endian) and one msgpack-encoded union member. Every request
-has an `id` chosen by the asker; every event that answers it carries that id.
+`requests` are what it is asked. A frame is four bytes of length (big endian) and one member of a
+union, encoded with msgpack. Every request has an `id` chosen by the asker; every event that answers
+it carries that id.
 """
 
 import re

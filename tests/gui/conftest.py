@@ -19,6 +19,7 @@ Kind = Literal["integer", "number", "choice", "switch"]
 STAND_IN = """
 import os, sys, time
 from featherweight.engine.events import *
+from featherweight.engine.requests import *
 from featherweight.engine.layer import Histogram, LayerDetails, NetworkSummary
 import msgspec
 
