@@ -10,7 +10,6 @@ from featherweight.engine.events import (
     AnyEvent,
     Described,
     Failed,
-    IntegerOptions,
     LatencyMeasured,
     Opened,
     Predicted,
@@ -27,46 +26,38 @@ from featherweight.engine.recipe import Recipe
 from featherweight.engine.requests import DescribeLayer, MeasureLatency, Predict
 from featherweight.engine.results import Prediction, Result
 from featherweight.gui.engine_client import EngineClient
-from featherweight.gui.job import Job
+from featherweight.gui.job_intents import JobIntents
 from featherweight.gui.keeper import Keeper
-from featherweight.gui.kept_results import free_name
 from featherweight.gui.layer_latency import with_latency
 from featherweight.gui.layer_sensitivity import with_sensitivity
 from featherweight.gui.opening import NO_DATA, Attempt, Opening, project_attempt
-from featherweight.gui.project_file import Project, Unfinished, lost_choices, results_folder
+from featherweight.gui.project_file import Project, lost_choices, results_folder
 from featherweight.gui.questions import NewestQuestion
-from featherweight.gui.recipe_intents import RecipeIntents
-from featherweight.gui.runs import ExportFormat, Runs
 from featherweight.gui.strength_traces import StrengthTraces
 from featherweight.gui.trust_memory import TrustMemory
 from featherweight.resources.demo.sources import demo_source, demo_task
 
-INTEGERS = IntegerOptions()
 # Of more selected layers the first tell of all.
 MOST_TRACED = 64
 
 
-class Document(RecipeIntents):
+class Document(JobIntents):
     """One network with its task, recipe and results, and what the engine said of them.
 
     Views read the attributes, connect to the signals, and change things only by the methods.
     """
 
     def __init__(self, client: EngineClient, folder: Path, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(client, parent)
         self.source: Source | None = None
-        self.network: NetworkSummary | None = None
         self.layers: dict[str, Layer] = {}
-        self.task: TaskSummary | None = None
         self.prediction: Prediction | None = None
         self.selection: tuple[str, ...] = ()
-        self.results: tuple[Result, ...] = ()
         self.latency: LatencyMeasured | None = None
         self.sensitivity: SensitivityEstimated | None = None
         self.details: dict[str, LayerDetails] = {}
         self._client = client
         self._opening = Opening(client, TrustMemory(folder / "trusted.yaml"), self)
-        self._runs = Runs(client, self)
         self._keeper = Keeper(folder / "projects", self._as_project, self)
         self._predicting = NewestQuestion(client.send)
         self._describing = NewestQuestion(client.send)
@@ -156,11 +147,6 @@ class Document(RecipeIntents):
         if self.network is not None:
             self._client.send(MeasureLatency(id=0))
 
-    def estimate_sensitivity(self) -> None:
-        """Estimate on the task how sensitive layers are, a job; see `sensitivity_changed`."""
-        if self.can_estimate:
-            self._runs.estimate()
-
     def trace_strength(self, slot: Slot) -> None:
         """Ask how far off the selected layers are, as the strength in a slot moves.
 
@@ -177,63 +163,6 @@ class Document(RecipeIntents):
             self.details_changed.emit(layer)
         elif layer in self.layers:
             self._describing.ask(DescribeLayer(id=0, layer=layer))
-
-    @property
-    def job(self) -> Job | None:
-        """The job that runs, or the last one."""
-        return self._runs.job
-
-    @property
-    def unfinished(self) -> Unfinished | None:
-        """The run that was cancelled or interrupted and can be resumed, or that runs now."""
-        return self._runs.unfinished
-
-    @property
-    def idle(self) -> bool:
-        """Whether a network is open and no job is under way."""
-        return self.network is not None and not self._runs.active
-
-    @property
-    def can_estimate(self) -> bool:
-        """Whether there is a task to estimate sensitivity on, and no job under way."""
-        return self.idle and self.task is not None
-
-    @property
-    def can_compress(self) -> bool:
-        """Whether there is a task, something to do, and no job under way."""
-        wanted = bool(self.recipe.layers) or self.recipe.recovery is not None
-        return self.idle and self.task is not None and wanted
-
-    @property
-    def can_resume(self) -> bool:
-        """Whether a run was left unfinished and no job is under way."""
-        return self.idle and self.task is not None and self.unfinished is not None
-
-    def compress(self, name: str = "") -> None:
-        """Run the recipe; its result is added to `results`."""
-        if self.can_compress:
-            self._runs.compress(self.recipe, name or free_name(self.results), self.results_folder)
-
-    def cancel(self) -> None:
-        """Ask the job to stop; a run can be resumed."""
-        self._runs.cancel()
-
-    def resume(self) -> None:
-        """Go on with the run that was cancelled or interrupted."""
-        if self.can_resume and (left := self.unfinished):
-            self._runs.compress(left.recipe, left.name, self.results_folder)
-
-    def export(
-        self,
-        archive: str,
-        form: ExportFormat,
-        path: Path,
-        integers: IntegerOptions = INTEGERS,
-    ) -> None:
-        """Write a result (its `archive`; empty for the source network); see `exported`."""
-        if self.idle:
-            full = str(self.results_folder / archive) if archive else ""
-            self._runs.export(full, form, path, integers)
 
     @property
     def path(self) -> Path | None:

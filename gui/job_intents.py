@@ -1,0 +1,95 @@
+"""What is wanted of a document's jobs: they are started, cancelled and resumed here."""
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject
+
+from featherweight.engine.events import IntegerOptions, TaskSummary
+from featherweight.engine.layer import NetworkSummary
+from featherweight.engine.results import Result
+from featherweight.gui.engine_client import EngineClient
+from featherweight.gui.job import Job
+from featherweight.gui.kept_results import free_name
+from featherweight.gui.project_file import Unfinished
+from featherweight.gui.recipe_intents import RecipeIntents
+from featherweight.gui.runs import ExportFormat, Runs
+
+INTEGERS = IntegerOptions()
+
+
+class JobIntents(RecipeIntents):
+    """The part of a document that views run jobs by, at most one at a time."""
+
+    def __init__(self, client: EngineClient, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.network: NetworkSummary | None = None
+        self.task: TaskSummary | None = None
+        self.results: tuple[Result, ...] = ()
+        self._runs = Runs(client, self)
+
+    @property
+    def results_folder(self) -> Path:
+        """The folder of archives and checkpoints."""
+        raise NotImplementedError
+
+    @property
+    def job(self) -> Job | None:
+        """The job that runs, or the last one."""
+        return self._runs.job
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """The run that was cancelled or interrupted and can be resumed, or that runs now."""
+        return self._runs.unfinished
+
+    @property
+    def idle(self) -> bool:
+        """Whether a network is open and no job is under way."""
+        return self.network is not None and not self._runs.active
+
+    @property
+    def can_estimate(self) -> bool:
+        """Whether there is a task to estimate sensitivity on, and no job under way."""
+        return self.idle and self.task is not None
+
+    @property
+    def can_compress(self) -> bool:
+        """Whether there is a task, something to do, and no job under way."""
+        wanted = bool(self.recipe.layers) or self.recipe.recovery is not None
+        return self.idle and self.task is not None and wanted
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a run was left unfinished and no job is under way."""
+        return self.idle and self.task is not None and self.unfinished is not None
+
+    def compress(self, name: str = "") -> None:
+        """Run the recipe; its result is added to `results`."""
+        if self.can_compress:
+            self._runs.compress(self.recipe, name or free_name(self.results), self.results_folder)
+
+    def cancel(self) -> None:
+        """Ask the job to stop; a run can be resumed."""
+        self._runs.cancel()
+
+    def resume(self) -> None:
+        """Go on with the run that was cancelled or interrupted."""
+        if self.can_resume and (left := self.unfinished):
+            self._runs.compress(left.recipe, left.name, self.results_folder)
+
+    def export(
+        self,
+        archive: str,
+        form: ExportFormat,
+        path: Path,
+        integers: IntegerOptions = INTEGERS,
+    ) -> None:
+        """Write a result (its `archive`; empty for the source network); see `exported`."""
+        if self.idle:
+            full = str(self.results_folder / archive) if archive else ""
+            self._runs.export(full, form, path, integers)
+
+    def estimate_sensitivity(self) -> None:
+        """Estimate on the task how sensitive layers are, a job; see `sensitivity_changed`."""
+        if self.can_estimate:
+            self._runs.estimate()
