@@ -1,0 +1,390 @@
+"""The best use of a budget: the options of all layers as a knapsack, and a recipe of its solution.
+
+Layers choose for themselves; channels that go from several layers together (a group) change what
+the options of all layers around them cost. So groups and layers are decided by turns: layers by the
+knapsack, with the shapes that the groups leave, then groups with what a stored weight of the layers
+costs now. The best of what was found on the way is taken, the one without groups included.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from featherweight.engine.allocating.accuracy import AccuracyCurve
+from featherweight.engine.allocating.candidates import Group, Option
+from featherweight.engine.allocation.frontier import frontier
+from featherweight.engine.allocation.multipliers import allocated
+from featherweight.engine.allocation.problem import Floats, problem_of
+from featherweight.engine.errors import UserError
+from featherweight.engine.options import SLOTS
+from featherweight.engine.readings import (
+    RESOURCES,
+    Allocation,
+    AllocationRules,
+    Frontier,
+    FrontierPoint,
+    Limits,
+    Resource,
+)
+from featherweight.engine.recipe import Choice, Recipe
+from featherweight.engine.results import Cost
+
+TURNS = 3
+POINTS = 160
+UNITS = {"bits": "stored bits", "parameters": "parameters", "macs": "MACs", "latency": "ms"}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the source network costs in all, and by what name its metric goes."""
+
+    cost: Cost
+    latency: float
+    metric: str
+
+
+@dataclass
+class _Table:
+    """Options that rules leave, as arrays: losses (items, options), costs (resources, items, …)."""
+
+    names: list[str]
+    options: list[tuple[Option, ...]]
+    losses: Floats
+    costs: Floats
+
+
+class Allocator:
+    """Allocates over the options of one network's layers; made anew where readings change."""
+
+    def __init__(
+        self,
+        options: Mapping[str, tuple[Option, ...]],
+        groups: Sequence[Group],
+        whole: Whole,
+        curve: AccuracyCurve | None,
+    ) -> None:
+        self._options = dict(options)
+        self._groups = tuple(groups)
+        self._whole = whole
+        self._curve = curve
+
+    def allocate(
+        self, limits: Limits, rules: AllocationRules, least: Resource = "bits"
+    ) -> Allocation:
+        """Return the choices that lose least within limits, or with a drop those that cost least.
+
+        Raises UserError where no choice keeps the limits, or no drop can be told.
+        """
+        table = self._table(rules)
+        if limits.drop is not None:
+            return self._least(table, limits, rules, least)
+        bounds = [_limit(limits, resource) for resource in RESOURCES]
+        best: Allocation | None = None
+        for picked in self._turns(table, rules, bounds):
+            found = self._solved(table, bounds, picked)
+            if found is not None and (best is None or found.damage < best.damage):
+                best = found
+        if best is None:
+            raise self._too_tight(table, limits)
+        return best
+
+    def frontier(self, resource: Resource, rules: AllocationRules) -> Frontier:
+        """Return the least damage for every budget of a resource. Raises UserError for unknowns."""
+        table = self._table(rules)
+        place = RESOURCES.index(resource)
+        found = frontier(table.losses, table.costs[place])
+        rest = self._rest(table)[place]
+        points = list(zip(found.costs + rest, found.losses, strict=True))
+        if self._groups:
+            points = self._with_groups(points, resource, rules)
+        elif len(points) > POINTS:
+            kept = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
+            points = [points[each] for each in kept]
+        return Frontier(
+            resource=resource,
+            points=tuple(self._point(float(budget), float(loss)) for budget, loss in points),
+            source=float(_vector(self._whole.cost, self._whole.latency)[place]),
+            metric=self._whole.metric,
+            basis="measured" if self._measured else "estimated",
+        )
+
+    @property
+    def _measured(self) -> bool:
+        known = [option.measured for options in self._options.values() for option in options]
+        return all(known) and all(group.measured for group in self._groups)
+
+    def _point(self, budget: float, loss: float) -> FrontierPoint:
+        if self._curve is None:
+            return FrontierPoint(budget, loss)
+        drop = self._curve.drop(loss)
+        return FrontierPoint(budget, loss, drop.value, drop.error)
+
+    def _with_groups(
+        self, points: list[tuple[float, float]], resource: Resource, rules: AllocationRules
+    ) -> list[tuple[float, float]]:
+        """Return points of whole allocations; below the layers' own reach groups go further."""
+        low, high = points[0][0], points[-1][0]
+        found: list[tuple[float, float]] = []
+        for budget in np.geomspace(max(low / 4, 1e-9), max(high, 1e-9), 24):
+            try:
+                made = self.allocate(Limits(**{resource: float(budget)}), rules)
+            except UserError:
+                continue
+            spent = _vector(made.cost, made.latency or 0.0)[RESOURCES.index(resource)]
+            found.append((float(spent), made.damage))
+        kept: list[tuple[float, float]] = []
+        for budget, loss in sorted(found):
+            if not kept or loss < kept[-1][1]:
+                kept.append((budget, loss))
+        return kept
+
+    def _least(
+        self, table: _Table, limits: Limits, rules: AllocationRules, least: Resource
+    ) -> Allocation:
+        assert limits.drop is not None
+        if self._curve is None:
+            raise UserError(
+                "Nothing is known yet of how the metric falls with the damage.",
+                "Run the sweep to its end, or give a size.",
+            )
+        most = self._curve.damage(limits.drop)
+        place = RESOURCES.index(least)
+        costs = table.costs[place]
+        low = float(costs.min(1).sum()) + self._rest(table)[place]
+        high = float(_vector(self._whole.cost, self._whole.latency)[place])
+        best: Allocation | None = None
+        # Damage rises as the budget falls, so the smallest budget within it is found by halving.
+        for _ in range(14):
+            middle = (low + high) / 2
+            tried = {name: _limit(limits, name) for name in RESOURCES}
+            tried[least] = min(tried[least], middle)
+            finite = {name: value for name, value in tried.items() if math.isfinite(value)}
+            try:
+                found = self.allocate(Limits(**finite), rules)
+            except UserError:
+                low = middle
+                continue
+            if found.damage <= most:
+                best, high = found, middle
+            else:
+                low = middle
+        if best is None:
+            best = self.allocate(msgspec.structs.replace(limits, drop=None), rules)
+            if best.damage > most:
+                raise UserError(
+                    f"No choice keeps the drop within {limits.drop:g} points.",
+                    "Allow a larger one, or read more settings.",
+                )
+        return best
+
+    def _turns(
+        self, table: _Table, rules: AllocationRules, bounds: Sequence[float]
+    ) -> list[tuple[int, ...]]:
+        """Return which option of every group to try: none, and what taking turns leads to."""
+        picked = tuple(_held(group, rules) for group in self._groups)
+        open_groups = [place for place, group in enumerate(self._groups) if _free(group, rules)]
+        tried = [picked]
+        if not open_groups:
+            return tried
+        for _ in range(TURNS):
+            picked = self._regrouped(table, bounds, picked, open_groups)
+            if picked in tried:
+                break
+            tried.append(picked)
+        return tried
+
+    def _regrouped(
+        self,
+        table: _Table,
+        bounds: Sequence[float],
+        picked: tuple[int, ...],
+        open_groups: Sequence[int],
+    ) -> tuple[int, ...]:
+        """Return the groups' best options at what the resources are worth to the layers now."""
+        losses, costs = self._scaled(table, picked)
+        prices = _prices(losses, costs, np.asarray(bounds) - self._rest(table))
+        chosen = (losses + np.tensordot(prices, costs, 1)).argmin(1)
+        rows = np.arange(len(table.names))
+        # What a whole unscaled layer costs now, in damage, at those prices.
+        worth = np.tensordot(prices, table.costs[:, rows, chosen], 1)
+        of_layer = dict(zip(table.names, worth, strict=True))
+        found = list(picked)
+        for place in open_groups:
+            group = self._groups[place]
+            others = self._left([*found[:place], 0, *found[place + 1 :]])
+            values = [
+                damage
+                + sum(
+                    of_layer.get(name, 0.0) * others.get(name, 1.0) * (share - 1)
+                    for name, share in left.items()
+                )
+                for damage, left in zip(group.damages, group.left, strict=True)
+            ]
+            found[place] = int(np.argmin(values))
+        return tuple(found)
+
+    def _solved(
+        self, table: _Table, bounds: Sequence[float], picked: tuple[int, ...]
+    ) -> Allocation | None:
+        losses, costs = self._scaled(table, picked)
+        rest = self._rest(table)
+        known = np.isfinite(losses)
+        problem = problem_of(
+            [list(row[each]) for row, each in zip(losses, known, strict=True)],
+            [costs[:, item, each].T.tolist() for item, each in enumerate(known)],
+            [float(bound - own) for bound, own in zip(bounds, rest, strict=True)],
+        )
+        solved = allocated(problem)
+        if solved is None:
+            return None
+        places = [np.flatnonzero(each)[at] for each, at in zip(known, solved.choices, strict=True)]
+        damage = solved.loss + sum(
+            group.damages[at] for group, at in zip(self._groups, picked, strict=True)
+        )
+        bits, parameters, macs, latency = solved.costs + rest
+        cost = Cost(parameters=round(parameters), macs=round(macs), bits=round(bits))
+        return Allocation(
+            recipe=self._recipe(table, places, picked),
+            damage=float(damage),
+            cost=cost,
+            drop=self._curve.drop(float(damage)) if self._curve else None,
+            latency=float(latency) if self._whole.latency else None,
+        )
+
+    def _recipe(self, table: _Table, places: Sequence[int], picked: tuple[int, ...]) -> Recipe:
+        recipe = Recipe()
+        for name, options, at in zip(table.names, table.options, places, strict=True):
+            recipe = recipe.with_choice(name, options[at].choice)
+        for group, at in zip(self._groups, picked, strict=True):
+            for name in group.layers if at else ():
+                structure = group.choices[at].structure
+                recipe = recipe.with_choice(
+                    name, recipe.choice(name).replaced("structure", structure)
+                )
+        return recipe
+
+    def _scaled(self, table: _Table, picked: Sequence[int]) -> tuple[Floats, Floats]:
+        """Return losses and costs with the shapes that the groups' options leave."""
+        left = self._left(picked)
+        if not left:
+            return table.losses, table.costs
+        share = np.asarray([left.get(name, 1.0) for name in table.names])
+        pruned = {
+            name
+            for group, at in zip(self._groups, picked, strict=True)
+            for name in (group.layers if at else ())
+        }
+        losses = table.losses.copy()
+        for item, (name, options) in enumerate(zip(table.names, table.options, strict=True)):
+            if name in pruned:
+                # Channels go from the layer as it is: it cannot be a chain of factors too.
+                taken = [option.choice.structure is not None for option in options]
+                losses[item, : len(options)][taken] = np.inf
+        return losses, table.costs * share[None, :, None]
+
+    def _left(self, picked: Sequence[int]) -> dict[str, float]:
+        left: dict[str, float] = {}
+        for group, at in zip(self._groups, picked, strict=True):
+            for name, share in group.left[at].items():
+                left[name] = left.get(name, 1.0) * share
+        return left
+
+    def _table(self, rules: AllocationRules) -> _Table:
+        names, kept = [], []
+        for name, options in self._options.items():
+            allowed = _allowed(name, options, rules)
+            if allowed:
+                names.append(name)
+                kept.append(allowed)
+        if not names:
+            raise UserError("No layer has been read yet.", "Run the sweep first.")
+        widest = max(map(len, kept))
+        losses = np.full((len(names), widest), np.inf)
+        costs = np.zeros((len(RESOURCES), len(names), widest))
+        for item, options in enumerate(kept):
+            losses[item, : len(options)] = [option.damage for option in options]
+            vectors = [_vector(option.cost, option.latency) for option in options]
+            costs[:, item, : len(options)] = np.asarray(vectors).T
+        return _Table(names, kept, losses, costs)
+
+    def _rest(self, table: _Table) -> Floats:
+        """Return what the network costs beside the layers that choose."""
+        own = sum(
+            (
+                _vector(self._options[name][0].cost, self._options[name][0].latency)
+                for name in table.names
+            ),
+            np.zeros(len(RESOURCES)),
+        )
+        return np.asarray(_vector(self._whole.cost, self._whole.latency) - own)
+
+    def _too_tight(self, table: _Table, limits: Limits) -> UserError:
+        least = np.where(np.isfinite(table.losses), table.costs, np.inf).min(2).sum(1)
+        for resource, value, rest in zip(RESOURCES, least, self._rest(table), strict=True):
+            limit = _limit(limits, resource)
+            if value + rest > limit:
+                return UserError(
+                    f"No choice gets below {value + rest:,.0f} {UNITS[resource]}; "
+                    f"the limit is {limit:,.0f}.",
+                    "Allow more, or read stronger settings.",
+                )
+        return UserError("No choice keeps all limits at once.", "Allow more of one of them.")
+
+
+def _allowed(name: str, options: tuple[Option, ...], rules: AllocationRules) -> tuple[Option, ...]:
+    if name in rules.excluded:
+        return options[:1]
+    if name in rules.fixed:
+        same = [option for option in options if _alike(option.choice, rules.fixed[name])]
+        fixed = Option(rules.fixed[name], 0.0, options[0].cost, options[0].latency, False)
+        return (same[0],) if same else (fixed,)
+    if not rules.methods:
+        return options
+    return tuple(option for option in options if _methods(option.choice) <= {*rules.methods, "ans"})
+
+
+def _alike(one: Choice, other: Choice) -> bool:
+    return all(one.setting(slot) == other.setting(slot) for slot in SLOTS if slot != "coding")
+
+
+def _methods(choice: Choice) -> set[str]:
+    return {setting.method for slot in SLOTS if (setting := choice.setting(slot)) is not None}
+
+
+def _free(group: Group, rules: AllocationRules) -> bool:
+    held = {*rules.excluded, *rules.fixed}
+    methods = {method for choice in group.choices for method in _methods(choice)}
+    return not held & set(group.layers) and (not rules.methods or methods <= set(rules.methods))
+
+
+def _held(group: Group, rules: AllocationRules) -> int:
+    """Return the option of a group that its fixed layers have, 0 where they have none of them."""
+    fixed = {name: rules.fixed[name] for name in group.layers if name in rules.fixed}
+    for place, choice in enumerate(group.choices):
+        if any(other.structure == choice.structure for other in fixed.values()):
+            return place
+    return 0
+
+
+def _prices(losses: Floats, costs: Floats, bounds: Floats) -> Floats:
+    """Return what one unit of every limited resource is worth where it is the only limit."""
+    prices = np.zeros(len(RESOURCES))
+    for place in np.flatnonzero(np.isfinite(bounds)):
+        found = frontier(losses, costs[place])
+        at = min(max(found.steps_within(float(bounds[place])), 0), len(found.items) - 1)
+        if at >= 0 and len(found.items):
+            gained = found.losses[at] - found.losses[at + 1]
+            prices[place] = gained / max(found.costs[at + 1] - found.costs[at], 1e-12)
+    return prices
+
+
+def _vector(cost: Cost, latency: float) -> Floats:
+    return np.asarray([cost.bits, cost.parameters, cost.macs, latency], dtype=np.float64)
+
+
+def _limit(limits: Limits, resource: Resource) -> float:
+    value: float | None = getattr(limits, resource)
+    return math.inf if value is None else value
