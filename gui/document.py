@@ -25,6 +25,7 @@ from featherweight.engine.options import Slot
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.requests import DescribeLayer, MeasureLatency, Predict
 from featherweight.engine.results import Prediction, Result
+from featherweight.gui.atlas_readings import AtlasReadings
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job_intents import JobIntents
 from featherweight.gui.keeper import Keeper
@@ -62,6 +63,7 @@ class Document(JobIntents):
         self._predicting = NewestQuestion(client.send)
         self._describing = NewestQuestion(client.send)
         self.strengths = StrengthTraces(client, self)
+        self.atlas = AtlasReadings(client, self)
         self._connect()
 
     def _connect(self) -> None:
@@ -76,11 +78,13 @@ class Document(JobIntents):
         opening.noticed.connect(lambda *said: self._object("data", *said))
         opening.busy_changed.connect(self.busy_changed)
         runs.changed.connect(self.job_changed)
-        runs.unfinished_changed.connect(keeper.touch)
+        runs.touched.connect(keeper.touch)
         runs.point_added.connect(self.point_added)
         runs.compressed.connect(lambda result: self.set_results((*self.results, result)))
         runs.exported.connect(self.exported)
         runs.estimated.connect(self._on_estimated)
+        runs.read.connect(self.atlas.add)
+        runs.swept.connect(self.atlas.end)
         runs.noticed.connect(self.noticed)
         self.strengths.changed.connect(self.strength_changed)
         keeper.changed.connect(self.path_changed)
@@ -207,7 +211,8 @@ class Document(JobIntents):
 
     def receive(self, event: AnyEvent) -> None:
         """Take an event of the engine."""
-        if self._opening.take(event) or self._runs.take(event) or self.strengths.take(event):
+        takers = (self._opening, self._runs, self.strengths, self.atlas)
+        if any(taker.take(event) for taker in takers):
             return
         predicted = self._predicting.answered(event.id)
         self._describing.answered(event.id)
@@ -258,6 +263,7 @@ class Document(JobIntents):
         self._predicting.forget()
         self._describing.forget()
         self.strengths.forget()
+        self.atlas.forget()
         self._editor.begin(self.layers, project.recipe if project else Recipe())
         self._runs.begin(project.unfinished if project else None)
         self._keeper.begin(attempt.path)
@@ -275,6 +281,8 @@ class Document(JobIntents):
             self.noticed.emit(*lost)
 
     def _on_task_read(self, task: TaskSummary) -> None:
+        if task != self.task:
+            self.atlas.forget()
         self.task = task
         self.strengths.forget()
         self._settle("data")
@@ -301,6 +309,7 @@ class Document(JobIntents):
         self._predicting.forget()
         self._describing.forget()
         self.strengths.forget()
+        self.atlas.lose_engine()
         again = self._opening.lose_engine()
         self._runs.lose_engine()
         self.noticed.emit(sentence, f"{hint} {again}".rstrip(), log)

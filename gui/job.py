@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from featherweight.engine.events import JobStarted, Point, Progress
 
-JobKind = Literal["compress", "export", "sensitivity"]
+JobKind = Literal["compress", "export", "sensitivity", "sweep"]
 JobState = Literal["running", "cancelling", "cancelled", "interrupted", "failed", "done"]
 
 
@@ -14,7 +14,7 @@ class Job(Struct, kw_only=True):
     """A job with its progress and the points of its live charts, by series as (step, value).
 
     `cancelled` was asked for, `interrupted` is the engine's death; both can be resumed where the
-    job compresses. `left` are estimated seconds, None while unknown.
+    job compresses or sweeps. `left` are estimated seconds, None while unknown.
     """
 
     request: int
@@ -35,8 +35,8 @@ class Job(Struct, kw_only=True):
 
     @property
     def resumable(self) -> bool:
-        """Whether starting it again goes on from its last checkpoint."""
-        return self.kind == "compress" and self.state in ("cancelled", "interrupted")
+        """Whether starting it again goes on where it was stopped."""
+        return self.kind in ("compress", "sweep") and self.state in ("cancelled", "interrupted")
 
     @property
     def share(self) -> float:

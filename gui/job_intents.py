@@ -6,6 +6,7 @@ from PySide6.QtCore import QObject
 
 from featherweight.engine.events import IntegerOptions, TaskSummary
 from featherweight.engine.layer import NetworkSummary
+from featherweight.engine.readings import SweepPlan
 from featherweight.engine.results import Result
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job
@@ -15,6 +16,7 @@ from featherweight.gui.recipe_intents import RecipeIntents
 from featherweight.gui.runs import ExportFormat, Runs
 
 INTEGERS = IntegerOptions()
+ATLAS = "atlas"
 
 
 class JobIntents(RecipeIntents):
@@ -63,6 +65,11 @@ class JobIntents(RecipeIntents):
         """Whether a run was left unfinished and no job is under way."""
         return self.idle and self.task is not None and self.unfinished is not None
 
+    @property
+    def can_sweep(self) -> bool:
+        """Whether there is a task to read settings on, and no job under way."""
+        return self.idle and self.task is not None
+
     def compress(self, name: str = "") -> None:
         """Run the recipe; its result is added to `results`."""
         if self.can_compress:
@@ -93,3 +100,8 @@ class JobIntents(RecipeIntents):
         """Estimate on the task how sensitive layers are, a job; see `sensitivity_changed`."""
         if self.can_estimate:
             self._runs.estimate()
+
+    def sweep(self, plan: SweepPlan) -> None:
+        """Read what is missing of a plan, a job; started again it goes on where it was."""
+        if self.can_sweep:
+            self._runs.sweep(plan, self.results_folder / ATLAS)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject
 
-from featherweight.engine.options import MethodDescription, Slot
-from featherweight.engine.recipe import FineTuning, Recipe, Setting
-from featherweight.gui.commands import Edit
+from featherweight.engine.options import SLOTS, MethodDescription, Slot
+from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.gui.commands import Edit, with_choices
 from featherweight.gui.document_signals import DocumentSignals
 from featherweight.gui.recipe_editor import RecipeEditor
 
@@ -36,6 +36,18 @@ class RecipeIntents(DocumentSignals):
         method are left out and noticed; coupled layers follow channel pruning.
         """
         self._editor.edit(Edit(names=names, slot=slot, setting=setting))
+
+    def use_choice(self, names: tuple[str, ...], choice: Choice, text: str) -> None:
+        """Give layers every setting of a choice, their other slots as they are; `text` names it."""
+        given = {}
+        for name in names:
+            given[name] = self.recipe.choice(name)
+            for slot in SLOTS:
+                if (setting := choice.setting(slot)) is not None:
+                    given[name] = given[name].replaced(slot, setting)
+        recipe = with_choices(self._editor.layers, self.recipe, given)
+        if recipe != self.recipe:
+            self._editor.use(recipe, text)
 
     def clear_choices(self, names: tuple[str, ...] = ()) -> None:
         """Clear all slots of the named layers, of every layer where none is named."""

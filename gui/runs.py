@@ -16,10 +16,13 @@ from featherweight.engine.events import (
     JobStarted,
     Point,
     Progress,
+    ReadingsTaken,
     SensitivityEstimated,
+    SweepEnded,
 )
+from featherweight.engine.readings import SweepPlan
 from featherweight.engine.recipe import Recipe
-from featherweight.engine.requests import Compress, EstimateSensitivity, ExportResult
+from featherweight.engine.requests import Compress, EstimateSensitivity, ExportResult, Sweep
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job, JobState
 from featherweight.gui.project_file import Unfinished
@@ -31,11 +34,13 @@ class Runs(QObject):
     """At most one job, and the run that was left unfinished."""
 
     changed = Signal()
-    unfinished_changed = Signal()
+    touched = Signal()  # the project has something new to keep
     point_added = Signal(str, int, float)
     compressed = Signal(object)  # Result
     exported = Signal(object)  # Export
     estimated = Signal(object)  # SensitivityEstimated
+    read = Signal(object)  # readings of a sweep
+    swept = Signal(object)  # SweepSummary, None where the sweep was stopped before its end
     noticed = Signal(str, str, str)
 
     def __init__(self, client: EngineClient, parent: QObject) -> None:
@@ -90,6 +95,14 @@ class Runs(QObject):
         self.job = Job(request=request, kind="sensitivity", name="Sensitivity")
         self.changed.emit()
 
+    def sweep(self, plan: SweepPlan, store: Path) -> None:
+        """Read what is missing of a plan; readings are kept in `store`."""
+        store.mkdir(parents=True, exist_ok=True)
+        request = self._client.send(Sweep(id=0, plan=plan, store=str(store)))
+        self.job = Job(request=request, kind="sweep", name="Sweep")
+        self.touched.emit()
+        self.changed.emit()
+
     def cancel(self) -> None:
         """Ask the job to stop."""
         if self.job is not None and self.job.state == "running":
@@ -122,6 +135,13 @@ class Runs(QObject):
                 self._set_state("done")
                 self.estimated.emit(event)
                 return True
+            case ReadingsTaken(readings=readings):
+                self.read.emit(readings)
+                return True
+            case SweepEnded(summary=summary):
+                self._set_state("done")
+                self.swept.emit(summary)
+                return True
             case Cancelled(step=step):
                 job.step = step
                 self._stop("cancelled")
@@ -144,6 +164,8 @@ class Runs(QObject):
             stopped = msgspec.structs.replace(left, step=job.step, steps=job.steps)
             self._set_unfinished(None if state == "failed" else stopped)
         self._set_state(state)
+        if job is not None and job.kind == "sweep":
+            self.swept.emit(None)
 
     def _resumes(self, recipe: Recipe, name: str) -> bool:
         left = self.unfinished
@@ -157,4 +179,4 @@ class Runs(QObject):
 
     def _set_unfinished(self, unfinished: Unfinished | None) -> None:
         self.unfinished = unfinished
-        self.unfinished_changed.emit()
+        self.touched.emit()

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
 )
 
 from featherweight.engine.figures import Figure
+from featherweight.engine.readings import SweepPlan
 from featherweight.engine.results import Result
 from featherweight.gui import wording
 from featherweight.gui.document import Document
@@ -90,14 +91,14 @@ class JobView(QWidget):
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setObjectName("cancel_button")
         self.cancel_button.setToolTip(
-            "Stop the job; a run keeps what is finished and can be resumed"
+            "Stop the job; a run or a sweep keeps what is finished and can be resumed"
         )
         self.cancel_button.clicked.connect(lambda: self._document.cancel())
         self.resume_button = QPushButton("Resume")
         self.resume_button.setObjectName("resume_button")
         self.resume_button.setProperty("role", "primary")
-        self.resume_button.setToolTip("Go on from the last checkpoint")
-        self.resume_button.clicked.connect(lambda: self._document.resume())
+        self.resume_button.setToolTip("Go on where it was stopped")
+        self.resume_button.clicked.connect(self._on_resume)
         top = QHBoxLayout()
         top.setSpacing(8)
         top.addWidget(self.title, 1)
@@ -131,9 +132,25 @@ class JobView(QWidget):
         self.stage.setText(self._stage(job))
         self.cancel_button.setVisible(job.active)
         self.cancel_button.setEnabled(job.state == "running")
-        self.resume_button.setVisible(not job.active and self._document.unfinished is not None)
-        self.resume_button.setEnabled(self._document.can_resume)
+        document, sweeps = self._document, self._sweep_left is not None
+        left = sweeps or document.unfinished is not None
+        self.resume_button.setVisible(not job.active and left)
+        self.resume_button.setEnabled(document.can_sweep if sweeps else document.can_resume)
         self._show_sizes()
+
+    @property
+    def _sweep_left(self) -> SweepPlan | None:
+        """What a sweep that was stopped still has to read."""
+        job = self._document.job
+        stopped = job is not None and job.kind == "sweep" and job.resumable
+        return self._document.atlas.plan if stopped else None
+
+    def _on_resume(self) -> None:
+        plan = self._sweep_left
+        if plan is not None:
+            self._document.sweep(plan)
+        else:
+            self._document.resume()
 
     def _stage(self, job: Job) -> str:
         if job.active:
@@ -144,7 +161,8 @@ class JobView(QWidget):
                 parts.append(f"{wording.duration(job.left)} left")
             return ", ".join(parts)
         if job.resumable and job.steps:
-            kept = "there" if job.state == "cancelled" else "its last checkpoint"
+            point = "reading" if job.kind == "sweep" else "checkpoint"
+            kept = "there" if job.state == "cancelled" else f"its last {point}"
             return f"Stopped at step {job.step} of {job.steps}; it can go on from {kept}."
         return {"done": "Finished.", "failed": "See the message above for the reason."}.get(
             job.state,
