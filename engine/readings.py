@@ -147,7 +147,7 @@ class Frontier(Struct, frozen=True, kw_only=True):
     basis: Basis
 
 
-class Guilt(Struct, frozen=True, kw_only=True):
+class Guilt(Struct, frozen=True):
     """A layer whose choice costs more than was predicted.
 
     `predicted` is what its readings said, `found` by how much the damage falls where this layer

@@ -6,20 +6,26 @@ knapsack, with the shapes that the groups leave, then groups with what a stored 
 costs now. The best of what was found on the way is taken, the one without groups included.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from featherweight.engine.allocating.accuracy import AccuracyCurve
 from featherweight.engine.allocating.candidates import Group, Option
+from featherweight.engine.allocating.choice_table import (
+    Table,
+    alike,
+    methods_of,
+    table_of,
+    vector_of,
+)
 from featherweight.engine.allocation.frontier import frontier
 from featherweight.engine.allocation.multipliers import allocated
 from featherweight.engine.allocation.problem import Floats, problem_of
 from featherweight.engine.errors import UserError
-from featherweight.engine.options import SLOTS
 from featherweight.engine.readings import (
     RESOURCES,
     Allocation,
@@ -37,23 +43,13 @@ POINTS = 160
 UNITS = {"bits": "stored bits", "parameters": "parameters", "macs": "MACs", "latency": "ms"}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Whole:
     """What the source network costs in all, and by what name its metric goes."""
 
     cost: Cost
     latency: float
     metric: str
-
-
-@dataclass
-class _Table:
-    """Options that rules leave, as arrays: losses (items, options), costs (resources, items, …)."""
-
-    names: list[str]
-    options: list[tuple[Option, ...]]
-    losses: Floats
-    costs: Floats
 
 
 class Allocator:
@@ -71,6 +67,40 @@ class Allocator:
         self._whole = whole
         self._curve = curve
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that choose."""
+        return tuple(self._options)
+
+    def with_factors(self, factors: Mapping[str, float]) -> "Allocator":
+        """Return an allocator to which the damages of layers are so many times what was read."""
+        options = {
+            name: tuple(
+                dataclasses.replace(option, damage=option.damage * factors.get(name, 1.0))
+                for option in own
+            )
+            for name, own in self._options.items()
+        }
+        return Allocator(options, self._groups, self._whole, self._curve)
+
+    def damage_of(self, name: str, choice: Choice) -> float:
+        """Return what a choice of a layer loses alone; zero of what was not read."""
+        same = (each for each in self._options.get(name, ()) if alike(each.choice, choice))
+        grouped = (
+            damage / len(group.layers)
+            for group in self._groups
+            if name in group.layers
+            for other, damage in zip(group.choices, group.damages, strict=True)
+            if choice.structure is not None and other.structure == choice.structure
+        )
+        return next((option.damage for option in same), 0.0) + next(grouped, 0.0)
+
+    def milder(self, name: str, choice: Choice) -> Choice | None:
+        """Return the smallest choice of a layer that loses at most half; None without one."""
+        most = self.damage_of(name, choice) / 2
+        kept = [option for option in self._options.get(name, ()) if option.damage <= most]
+        return min(kept, key=lambda option: option.cost.bits).choice if kept else None
+
     def allocate(
         self, limits: Limits, rules: AllocationRules, least: Resource = "bits"
     ) -> Allocation:
@@ -78,7 +108,7 @@ class Allocator:
 
         Raises UserError where no choice keeps the limits, or no drop can be told.
         """
-        table = self._table(rules)
+        table = table_of(self._options, rules)
         if limits.drop is not None:
             return self._least(table, limits, rules, least)
         bounds = [_limit(limits, resource) for resource in RESOURCES]
@@ -93,7 +123,7 @@ class Allocator:
 
     def frontier(self, resource: Resource, rules: AllocationRules) -> Frontier:
         """Return the least damage for every budget of a resource. Raises UserError for unknowns."""
-        table = self._table(rules)
+        table = table_of(self._options, rules)
         place = RESOURCES.index(resource)
         found = frontier(table.losses, table.costs[place])
         rest = self._rest(table)[place]
@@ -106,7 +136,7 @@ class Allocator:
         return Frontier(
             resource=resource,
             points=tuple(self._point(float(budget), float(loss)) for budget, loss in points),
-            source=float(_vector(self._whole.cost, self._whole.latency)[place]),
+            source=float(vector_of(self._whole.cost, self._whole.latency)[place]),
             metric=self._whole.metric,
             basis="measured" if self._measured else "estimated",
         )
@@ -133,7 +163,7 @@ class Allocator:
                 made = self.allocate(Limits(**{resource: float(budget)}), rules)
             except UserError:
                 continue
-            spent = _vector(made.cost, made.latency or 0.0)[RESOURCES.index(resource)]
+            spent = vector_of(made.cost, made.latency or 0.0)[RESOURCES.index(resource)]
             found.append((float(spent), made.damage))
         kept: list[tuple[float, float]] = []
         for budget, loss in sorted(found):
@@ -142,7 +172,7 @@ class Allocator:
         return kept
 
     def _least(
-        self, table: _Table, limits: Limits, rules: AllocationRules, least: Resource
+        self, table: Table, limits: Limits, rules: AllocationRules, least: Resource
     ) -> Allocation:
         assert limits.drop is not None
         if self._curve is None:
@@ -154,7 +184,7 @@ class Allocator:
         place = RESOURCES.index(least)
         costs = table.costs[place]
         low = float(costs.min(1).sum()) + self._rest(table)[place]
-        high = float(_vector(self._whole.cost, self._whole.latency)[place])
+        high = float(vector_of(self._whole.cost, self._whole.latency)[place])
         best: Allocation | None = None
         # Damage rises as the budget falls, so the smallest budget within it is found by halving.
         for _ in range(14):
@@ -181,7 +211,7 @@ class Allocator:
         return best
 
     def _turns(
-        self, table: _Table, rules: AllocationRules, bounds: Sequence[float]
+        self, table: Table, rules: AllocationRules, bounds: Sequence[float]
     ) -> list[tuple[int, ...]]:
         """Return which option of every group to try: none, and what taking turns leads to."""
         picked = tuple(_held(group, rules) for group in self._groups)
@@ -198,7 +228,7 @@ class Allocator:
 
     def _regrouped(
         self,
-        table: _Table,
+        table: Table,
         bounds: Sequence[float],
         picked: tuple[int, ...],
         open_groups: Sequence[int],
@@ -227,7 +257,7 @@ class Allocator:
         return tuple(found)
 
     def _solved(
-        self, table: _Table, bounds: Sequence[float], picked: tuple[int, ...]
+        self, table: Table, bounds: Sequence[float], picked: tuple[int, ...]
     ) -> Allocation | None:
         losses, costs = self._scaled(table, picked)
         rest = self._rest(table)
@@ -254,7 +284,7 @@ class Allocator:
             latency=float(latency) if self._whole.latency else None,
         )
 
-    def _recipe(self, table: _Table, places: Sequence[int], picked: tuple[int, ...]) -> Recipe:
+    def _recipe(self, table: Table, places: Sequence[int], picked: tuple[int, ...]) -> Recipe:
         recipe = Recipe()
         for name, options, at in zip(table.names, table.options, places, strict=True):
             recipe = recipe.with_choice(name, options[at].choice)
@@ -266,7 +296,7 @@ class Allocator:
                 )
         return recipe
 
-    def _scaled(self, table: _Table, picked: Sequence[int]) -> tuple[Floats, Floats]:
+    def _scaled(self, table: Table, picked: Sequence[int]) -> tuple[Floats, Floats]:
         """Return losses and costs with the shapes that the groups' options leave."""
         left = self._left(picked)
         if not left:
@@ -292,36 +322,18 @@ class Allocator:
                 left[name] = left.get(name, 1.0) * share
         return left
 
-    def _table(self, rules: AllocationRules) -> _Table:
-        names, kept = [], []
-        for name, options in self._options.items():
-            allowed = _allowed(name, options, rules)
-            if allowed:
-                names.append(name)
-                kept.append(allowed)
-        if not names:
-            raise UserError("No layer has been read yet.", "Run the sweep first.")
-        widest = max(map(len, kept))
-        losses = np.full((len(names), widest), np.inf)
-        costs = np.zeros((len(RESOURCES), len(names), widest))
-        for item, options in enumerate(kept):
-            losses[item, : len(options)] = [option.damage for option in options]
-            vectors = [_vector(option.cost, option.latency) for option in options]
-            costs[:, item, : len(options)] = np.asarray(vectors).T
-        return _Table(names, kept, losses, costs)
-
-    def _rest(self, table: _Table) -> Floats:
+    def _rest(self, table: Table) -> Floats:
         """Return what the network costs beside the layers that choose."""
         own = sum(
             (
-                _vector(self._options[name][0].cost, self._options[name][0].latency)
+                vector_of(self._options[name][0].cost, self._options[name][0].latency)
                 for name in table.names
             ),
             np.zeros(len(RESOURCES)),
         )
-        return np.asarray(_vector(self._whole.cost, self._whole.latency) - own)
+        return np.asarray(vector_of(self._whole.cost, self._whole.latency) - own)
 
-    def _too_tight(self, table: _Table, limits: Limits) -> UserError:
+    def _too_tight(self, table: Table, limits: Limits) -> UserError:
         least = np.where(np.isfinite(table.losses), table.costs, np.inf).min(2).sum(1)
         for resource, value, rest in zip(RESOURCES, least, self._rest(table), strict=True):
             limit = _limit(limits, resource)
@@ -334,29 +346,9 @@ class Allocator:
         return UserError("No choice keeps all limits at once.", "Allow more of one of them.")
 
 
-def _allowed(name: str, options: tuple[Option, ...], rules: AllocationRules) -> tuple[Option, ...]:
-    if name in rules.excluded:
-        return options[:1]
-    if name in rules.fixed:
-        same = [option for option in options if _alike(option.choice, rules.fixed[name])]
-        fixed = Option(rules.fixed[name], 0.0, options[0].cost, options[0].latency, False)
-        return (same[0],) if same else (fixed,)
-    if not rules.methods:
-        return options
-    return tuple(option for option in options if _methods(option.choice) <= {*rules.methods, "ans"})
-
-
-def _alike(one: Choice, other: Choice) -> bool:
-    return all(one.setting(slot) == other.setting(slot) for slot in SLOTS if slot != "coding")
-
-
-def _methods(choice: Choice) -> set[str]:
-    return {setting.method for slot in SLOTS if (setting := choice.setting(slot)) is not None}
-
-
 def _free(group: Group, rules: AllocationRules) -> bool:
     held = {*rules.excluded, *rules.fixed}
-    methods = {method for choice in group.choices for method in _methods(choice)}
+    methods = {method for choice in group.choices for method in methods_of(choice)}
     return not held & set(group.layers) and (not rules.methods or methods <= set(rules.methods))
 
 
@@ -379,10 +371,6 @@ def _prices(losses: Floats, costs: Floats, bounds: Floats) -> Floats:
             gained = found.losses[at] - found.losses[at + 1]
             prices[place] = gained / max(found.costs[at + 1] - found.costs[at], 1e-12)
     return prices
-
-
-def _vector(cost: Cost, latency: float) -> Floats:
-    return np.asarray([cost.bits, cost.parameters, cost.macs, latency], dtype=np.float64)
 
 
 def _limit(limits: Limits, resource: Resource) -> float:

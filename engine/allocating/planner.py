@@ -1,0 +1,132 @@
+"""Keeps an allocator up to date with the readings of an open network."""
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from featherweight.engine.allocating.accuracy import Fall, fitted
+from featherweight.engine.allocating.allocator import Allocator, Whole
+from featherweight.engine.allocating.candidates import (
+    Group,
+    Option,
+    is_pruning,
+    layer_options,
+    pair_factors,
+    slots_of,
+)
+from featherweight.engine.allocating.layer_costs import LayerCosts
+from featherweight.engine.applicability import chosen_methods
+from featherweight.engine.errors import UserError
+from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.jobs import Check, unchecked
+from featherweight.engine.layer import Layer
+from featherweight.engine.network import Network
+from featherweight.engine.prediction import Predictor
+from featherweight.engine.readings import Reading
+from featherweight.engine.recipe import Choice, Recipe
+
+
+class Planner:
+    """Makes the allocator of a network from its readings, again only where they changed.
+
+    `falls` are networks whose damage and drop were both measured, `largest` is how many points
+    the metric can fall at all. Its methods may be called from several threads.
+    """
+
+    def __init__(
+        self, network: Network, coupling: Coupling, predictor: Predictor, layers: Sequence[Layer]
+    ) -> None:
+        self._network = network
+        self._coupling = coupling
+        self._predictor = predictor
+        self._layers = {layer.name: layer for layer in layers}
+        self._costs: dict[str, LayerCosts] = {}
+        self._lefts: dict[tuple[tuple[str, ...], bytes], Mapping[str, float]] = {}
+        self._options: dict[str, tuple[object, tuple[Option, ...]]] = {}
+        self._made: tuple[object, Allocator] | None = None
+        self._working = threading.Lock()
+
+    def allocator(
+        self,
+        readings: Sequence[Reading],
+        falls: Sequence[Fall],
+        metric: str,
+        check: Check = unchecked,
+    ) -> Allocator:
+        """Return the allocator of these readings. Raises UserError without any, CancelledError."""
+        known = tuple(reading for reading in readings if reading.damage is not None)
+        if not known:
+            raise UserError("Nothing has been read of this network yet.", "Run the sweep first.")
+        times = {name: layer.latency.value for name, layer in self._layers.items() if layer.latency}
+        asked = (known, tuple(falls), metric, tuple(times.items()))
+        with self._working:
+            if self._made is None or self._made[0] != asked:
+                self._made = asked, self._allocator(known, falls, metric, times, check)
+            return self._made[1]
+
+    def _allocator(
+        self,
+        readings: tuple[Reading, ...],
+        falls: Sequence[Fall],
+        metric: str,
+        times: Mapping[str, float],
+        check: Check,
+    ) -> Allocator:
+        factors = pair_factors(readings)
+        of_layer: dict[str, list[Reading]] = {name: [] for name in self._layers}
+        for reading in readings:
+            if len(reading.layers) == 1 and not is_pruning(reading.choice):
+                of_layer.setdefault(reading.layers[0], []).append(reading)
+        options = {}
+        for name, _ in self._network.layers():
+            if name not in self._layers or not self._layers[name].input_shape:
+                continue
+            own, time = of_layer.get(name, []), times.get(name, 0.0)
+            asked = (own, time, factors)
+            # While a sweep runs, only the layers that it read since have new options.
+            if name not in self._options or self._options[name][0] != asked:
+                made = layer_options(own, self._cost(name), time, factors, check)
+                self._options[name] = asked, made
+            options[name] = self._options[name][1]
+        whole = Whole(self._predictor.before, sum(times.values()), metric)
+        curve = fitted(falls, 100.0)
+        return Allocator(options, self._groups(readings, check), whole, curve)
+
+    def _cost(self, name: str) -> LayerCosts:
+        if name not in self._costs:
+            layer = self._network.layer(name)
+            self._costs[name] = LayerCosts(layer, self._layers[name].input_shape)
+        return self._costs[name]
+
+    def _groups(self, readings: Sequence[Reading], check: Check) -> list[Group]:
+        found: dict[tuple[str, ...], list[Reading]] = {}
+        for reading in readings:
+            if is_pruning(reading.choice) and slots_of(reading.choice) == ("structure",):
+                found.setdefault(reading.layers, []).append(reading)
+        groups = []
+        for layers, own in found.items():
+            lefts = [self._left(layers, reading.choice, check) for reading in own]
+            groups.append(
+                Group(
+                    layers,
+                    (Choice(), *(reading.choice for reading in own)),
+                    (0.0, *(max(r.damage.value, 0.0) for r in own if r.damage)),
+                    ({}, *lefts),
+                    all(reading.basis == "measured" for reading in own),
+                )
+            )
+        return groups
+
+    def _left(self, layers: tuple[str, ...], choice: Choice, check: Check) -> Mapping[str, float]:
+        key = layers, repr(choice).encode()
+        if key not in self._lefts:
+            recipe = Recipe(layers=dict.fromkeys(layers, choice))
+            chosen = chosen_methods(self._network, self._coupling, recipe, check)
+            costs = self._predictor.predict(recipe, chosen).layers
+            self._lefts[key] = {
+                name: cost.parameters / self._layers[name].parameters
+                for name, cost in costs.items()
+                if name in self._layers
+                and self._layers[name].parameters
+                and cost.parameters != self._layers[name].parameters
+            }
+        return self._lefts[key]

@@ -1,0 +1,141 @@
+"""Recipes tried on the real network: what they lose together, and which layers are to blame.
+
+The correction of an allocation is a search over one coefficient for each layer, by which its
+damages are multiplied before the knapsack is solved again; the real network decides which stay
+(SPDY: Frantar and Alistarh 2022, arXiv 2201.13096). The budget holds at every step.
+"""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from featherweight.engine.allocating.accuracy import Fall
+from featherweight.engine.allocating.allocator import Allocator
+from featherweight.engine.errors import UserError
+from featherweight.engine.jobs import Job
+from featherweight.engine.readings import Allocation, AllocationRules, Guilt, Limits, Spread
+from featherweight.engine.recipe import Choice, Recipe
+
+CALIBRATIONS = 12
+SEARCHES = 48
+CHANGED = 0.2
+BLAMED = 6
+SEED = 20261124
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a real network loses: damage of its outputs, and by how many points the metric falls."""
+
+    damage: Spread
+    drop: Spread
+
+
+# Compresses the network by a recipe, without recovery, and compares it with the source.
+Measure = Callable[[Recipe], Truth]
+
+
+def calibrated(
+    allocator: Allocator, rules: AllocationRules, measure: Measure, job: Job
+) -> list[Fall]:
+    """Return networks spread over the whole frontier of stored bits: predicted damage, real drop.
+
+    Raises CancelledError.
+    """
+    points = allocator.frontier("bits", rules).points
+    low, high = points[0].budget, points[-1].budget
+    falls: list[Fall] = []
+    for budget in np.geomspace(max(low * 1.001, 1.0), max(high, low * 1.01), CALIBRATIONS):
+        try:
+            made = allocator.allocate(Limits(bits=float(budget)), rules)
+        except UserError:
+            job.advance("Trying whole networks")
+            continue
+        falls.append(Fall(made.damage, measure(made.recipe).drop.value))
+        job.advance("Trying whole networks")
+    return falls
+
+
+def refined(
+    allocator: Allocator, limits: Limits, rules: AllocationRules, measure: Measure, job: Job
+) -> Allocation:
+    """Return the allocation whose real network loses least of those that the search meets.
+
+    Its damage and drop are measured. Raises UserError where nothing keeps the limits, and
+    CancelledError.
+    """
+    job.begin(SEARCHES + 1)
+    chance = random.Random(SEED)
+    best = allocator.allocate(limits, rules)
+    truth = measure(best.recipe)
+    job.advance("Trying the network")
+    factors: dict[str, float] = {}
+    tried = {msgspec.json.encode(best.recipe)}
+    for _ in range(SEARCHES):
+        job.advance("Trying other coefficients")
+        moved = _moved(factors, allocator.layers, chance)
+        other = allocator.with_factors(moved).allocate(limits, rules)
+        key = msgspec.json.encode(other.recipe)
+        if key in tried:
+            continue
+        tried.add(key)
+        found = measure(other.recipe)
+        if found.damage.value < truth.damage.value:
+            best, truth, factors = other, found, moved
+    return msgspec.structs.replace(best, damage=truth.damage.value, drop=truth.drop, measured=True)
+
+
+def guilty(recipe: Recipe, allocator: Allocator, measure: Measure, job: Job) -> tuple[Guilt, ...]:
+    """Name the layers that lose more in the whole network than their readings said, worst first.
+
+    Halves of the network are put back and measured, then halves of the half that was off more,
+    until single layers are left. Empty where the network loses what was predicted.
+    Raises CancelledError.
+    """
+    names = [name for name, choice in recipe.layers.items() if not choice.empty]
+    alone = {name: allocator.damage_of(name, recipe.choice(name)) for name in names}
+    job.begin(2 * BLAMED * max(1, len(names)).bit_length())
+    whole = measure(recipe).damage
+    excess: dict[tuple[str, ...], float] = {tuple(names): math.inf}
+    found: list[Guilt] = []
+    while excess and len(found) < BLAMED:
+        worst = max(excess, key=lambda each: excess[each])
+        del excess[worst]
+        for part in _halves(worst):
+            job.advance("Putting layers back")
+            fall = whole.value - measure(_without(recipe, part)).damage.value
+            expected = sum(alone[name] for name in part)
+            if fall - expected <= 2 * whole.error:
+                continue
+            if len(part) > 1:
+                excess[part] = fall - expected
+                continue
+            milder = allocator.milder(part[0], recipe.choice(part[0]))
+            found.append(Guilt(part[0], expected, fall, milder))
+    return tuple(sorted(found, key=lambda guilt: guilt.predicted - guilt.found))
+
+
+def _halves(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    middle = len(names) // 2
+    return tuple(half for half in (names[:middle], names[middle:]) if half)
+
+
+def _without(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    for name in names:
+        recipe = recipe.with_choice(name, Choice())
+    return recipe
+
+
+def _moved(
+    factors: Mapping[str, float], layers: Sequence[str], chance: random.Random
+) -> dict[str, float]:
+    """Return other coefficients for a fifth of the layers, between a tenth and ten times."""
+    count = max(1, round(CHANGED * len(layers)))
+    moved = dict(factors)
+    for name in chance.sample(list(layers), count):
+        moved[name] = 10 ** chance.uniform(-1, 1)
+    return moved
