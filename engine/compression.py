@@ -46,16 +46,18 @@ def restructured(
     chosen: Mapping[str, Chosen],
     check: Check = unchecked,
     collect: Collect = nothing,
-    skeleton: bool = False,
+    made: Network | None = None,
 ) -> Network:
     """Return a copy of the network in its new shape; the network itself is unchanged.
 
     Channels go first, everywhere at once; then layers become chains of factors; then those whose
-    precision asks for it share their ranges. `collect` measures what methods ask of the data. With
-    `skeleton` the copy is on the meta device: shapes without numbers, for counting.
+    precision asks for it share their ranges. `collect` measures what methods ask of the data.
+    `made` is a copy to change: its skeleton, to count shapes without numbers, or for methods that
+    do not `write_in_place` its shell.
     Raises UserError where a layer is too small for its method once its channels are gone.
     """
-    made = network.skeleton() if skeleton else network.copy()
+    made = network.copy() if made is None else made
+    skeleton = any(value.is_meta for value in made.module.parameters())
     pruning = {
         name: methods.structure
         for name, methods in chosen.items()
@@ -79,6 +81,16 @@ def restructured(
     if not skeleton:
         equalize(made, _equalized(made, chosen), check)
     return made
+
+
+def write_in_place(chosen: Mapping[str, Chosen]) -> bool:
+    """Say whether methods change tensors in place, so that no other network may have them."""
+    return any(
+        (isinstance(methods.structure, ChannelPruning) and methods.structure.changes_readers())
+        or (methods.precision is not None and methods.precision.equalizes())
+        or isinstance(methods.sparsity, NetworkSurgeon)
+        for methods in chosen.values()
+    )
 
 
 def constrain(

@@ -36,15 +36,13 @@ class Predictor:
     def __init__(self, network: Network, coupling: Coupling) -> None:
         self._network = network
         self._coupling = coupling
-        self.before = cost_of(network)
+        self._macs = _macs(network)
+        self.before = _whole(network, self._macs)
         self._coded: dict[bytes, int] = {}
 
     def predict(self, recipe: Recipe, chosen: Mapping[str, Chosen]) -> Prediction:
         """Predict the cost of every layer and of the whole network."""
-        # Without a graph a run needs numbers, which a skeleton has none of.
-        hollow = isinstance(self._network.module, fx.GraphModule)
-        shape = restructured(self._network, self._coupling, chosen, skeleton=hollow)
-        macs = _macs(shape)
+        shape, macs = self._shape(chosen)
         floats = {name: _cost(shape, parts, macs) for name, parts in shape.parts.items()}
         saved = {
             name: floats[name].bits - self._bits(shape, name, recipe, chosen) for name in chosen
@@ -63,6 +61,16 @@ class Predictor:
         )
         exact = all(_known_by_shape(each) or (steady and _blind(each)) for each in chosen.values())
         return Prediction(layers=layers, before=self.before, after=after, exact=exact)
+
+    def _shape(self, chosen: Mapping[str, Chosen]) -> tuple[Network, Mapping[str, int]]:
+        """Return the network in its new shape and the MACs of its layers."""
+        if not any(methods.structure for methods in chosen.values()):
+            return self._network, self._macs
+        # Without a graph a run needs numbers, which a skeleton has none of.
+        hollow = isinstance(self._network.module, fx.GraphModule)
+        made = self._network.skeleton() if hollow else None
+        shape = restructured(self._network, self._coupling, chosen, made=made)
+        return shape, _macs(shape)
 
     def _bits(self, shape: Network, name: str, recipe: Recipe, chosen: Mapping[str, Chosen]) -> int:
         methods = chosen[name]

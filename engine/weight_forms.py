@@ -248,14 +248,19 @@ def settle(network: Network) -> None:
                     module.forms[name] = form.settled()
 
 
-@torch.no_grad()
 def densified(network: Network) -> Network:
     """Return a copy in which every compact layer is an ordinary one of the same weights."""
     dense = network.copy()
-    for name, layer in list(dense.module.named_modules()):
-        if isinstance(layer, CompactLayer):
-            dense.replace(name, layer.plain())
+    densify(dense)
     return dense
+
+
+@torch.no_grad()
+def densify(network: Network) -> None:
+    """Put an ordinary layer of the same weights in the place of every compact one."""
+    for name, layer in list(network.module.named_modules()):
+        if isinstance(layer, CompactLayer):
+            network.replace(name, layer.plain())
 
 
 def stored_forms() -> dict[str, type[StoredForm]]:

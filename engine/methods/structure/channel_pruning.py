@@ -82,6 +82,10 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
             return frozenset({"moments"})
         return frozenset({"gradients"}) if self.score == "taylor" else frozenset()
 
+    def changes_readers(self) -> bool:
+        """Say whether the layers that read the channels are adjusted to what they lose."""
+        return self.score in (*MERGING, *SURGERY)
+
     def chosen(
         self,
         network: Network,

@@ -1,0 +1,116 @@
+"""What a plan asks to try, one change after the other, and the network that each of them makes."""
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import torch
+
+from featherweight.engine.applicability import chosen_methods, locks
+from featherweight.engine.calibrating.collecting import Collector
+from featherweight.engine.compression import constrain, restructured, write_in_place
+from featherweight.engine.errors import UserError
+from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.jobs import Job
+from featherweight.engine.methods.registry import method_of
+from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
+from featherweight.engine.network import Network
+from featherweight.engine.options import SLOTS
+from featherweight.engine.readings import SweepPlan
+from featherweight.engine.recipe import Choice, Recipe
+from featherweight.engine.task import Task
+from featherweight.engine.weight_forms import densify
+
+Locks = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Layers that take a choice together, all others as they are; `reason` says why they cannot."""
+
+    layers: tuple[str, ...]
+    choice: Choice
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """A digest of layers and choice."""
+        content = msgspec.msgpack.encode((self.layers, self.choice))
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of this change alone."""
+        return Recipe(layers=dict.fromkeys(self.layers, self.choice))
+
+
+class Changes:
+    """The changes of one network: which there are in a plan, and what they make of it."""
+
+    def __init__(self, network: Network, coupling: Coupling) -> None:
+        self.network, self.coupling = network, coupling
+        self.locks: Locks = locks(network, coupling)
+
+    def of(self, plan: SweepPlan) -> tuple[Change, ...]:
+        """Return the changes of a plan, layer by layer, each with its choices in their order.
+
+        A layer that cannot take a choice is left out, unless the plan names it: then the change has
+        the reason. Channels of coupled layers go together, as one change. Raises UserError for an
+        unknown layer or method, or an option out of range.
+        """
+        self._check(plan)
+        found: dict[tuple[tuple[str, ...], bytes], Change] = {}
+        for name in plan.layers or tuple(self.locks):
+            for choice in plan.choices:
+                change = self._change(name, choice)
+                if change.reason and not plan.layers:
+                    continue
+                found.setdefault((change.layers, msgspec.msgpack.encode(choice)), change)
+        return tuple(found.values())
+
+    def made(self, change: Change, task: Task, job: Job) -> Network:
+        """Return the changed network with plain weights, in eval mode.
+
+        It has tensors of the source where these stay as they are. Raises UserError where the
+        choice cannot be carried out, CancelledError.
+        """
+        recipe = change.recipe
+        chosen = chosen_methods(self.network, self.coupling, recipe, job.check)
+        collect = Collector(task, recipe.calibration, Job()).collect
+        copy = self.network.copy() if write_in_place(chosen) else self.network.shell()
+        with torch.no_grad():
+            made = restructured(self.network, self.coupling, chosen, job.check, collect, made=copy)
+            constrain(made, chosen, job.check, collect)
+            densify(made)
+        made.module.eval()
+        return made
+
+    def _change(self, name: str, choice: Choice) -> Change:
+        layers: tuple[str, ...] = (name,)
+        if choice.structure is not None and choice.structure.method == ChannelPruning.name:
+            together = self.coupling.set_of(name)
+            layers = together.layers if together is not None else layers
+        return Change(layers, choice, next(self._reasons(layers, choice), ""))
+
+    def _reasons(self, layers: tuple[str, ...], choice: Choice) -> Iterator[str]:
+        for name in layers:
+            for slot in SLOTS:
+                setting = choice.setting(slot)
+                if setting is not None and (reason := self.locks[name].get(setting.method)):
+                    yield f"Layer {name} cannot take {setting.method}: {reason}"
+
+    def _check(self, plan: SweepPlan) -> None:
+        for name in plan.layers:
+            if name not in self.locks:
+                near = difflib.get_close_matches(name, self.locks)
+                hint = f"Did you mean {' or '.join(near)}?" if near else "`inspect` lists them."
+                raise UserError(f"The plan names layer {name}, which the network lacks.", hint)
+        for place, choice in enumerate(plan.choices):
+            if choice.empty:
+                raise UserError(f"Choice {place + 1} of the plan is empty.", "Give it a method.")
+            for slot in SLOTS:
+                setting, where = choice.setting(slot), f"choices.{place}.{slot}"
+                if setting is not None and method_of(setting, where).slot != slot:
+                    raise UserError(f"{where}: {setting.method} belongs into another slot.")
