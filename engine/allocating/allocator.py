@@ -34,6 +34,7 @@ from featherweight.engine.readings import (
     FrontierPoint,
     Limits,
     Resource,
+    Spread,
 )
 from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Cost
@@ -82,6 +83,10 @@ class Allocator:
             for name, own in self._options.items()
         }
         return Allocator(options, self._groups, self._whole, self._curve)
+
+    def drop_at(self, damage: float) -> Spread | None:
+        """Return the predicted fall of the metric at a damage; None while too little is known."""
+        return self._curve.drop(damage) if self._curve else None
 
     def damage_of(self, name: str, choice: Choice) -> float:
         """Return what a choice of a layer loses alone; zero of what was not read."""
@@ -280,12 +285,12 @@ class Allocator:
             recipe=self._recipe(table, places, picked),
             damage=float(damage),
             cost=cost,
-            drop=self._curve.drop(float(damage)) if self._curve else None,
+            drop=self.drop_at(float(damage)),
             latency=float(latency) if self._whole.latency else None,
         )
 
     def _recipe(self, table: Table, places: Sequence[int], picked: tuple[int, ...]) -> Recipe:
-        recipe = Recipe()
+        recipe = Recipe(layers=dict(table.unread))
         for name, options, at in zip(table.names, table.options, places, strict=True):
             recipe = recipe.with_choice(name, options[at].choice)
         for group, at in zip(self._groups, picked, strict=True):

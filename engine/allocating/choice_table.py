@@ -17,8 +17,12 @@ from featherweight.engine.results import Cost
 
 @dataclass(frozen=True)
 class Table:
-    """Losses are (items, options), inf behind an item's last one; costs (resources, items, …)."""
+    """Losses are (items, options), inf behind an item's last one; costs (resources, items, …).
 
+    `unread` are fixed choices of layers that have no options.
+    """
+
+    unread: Mapping[str, Choice]
     names: list[str]
     options: list[tuple[Option, ...]]
     losses: Floats
@@ -37,7 +41,8 @@ def table_of(options: Mapping[str, tuple[Option, ...]], rules: AllocationRules) 
         losses[item, : len(own)] = [option.damage for option in own]
         vectors = [vector_of(option.cost, option.latency) for option in own]
         costs[:, item, : len(own)] = np.asarray(vectors).T
-    return Table(list(options), kept, losses, costs)
+    unread = {name: choice for name, choice in rules.fixed.items() if name not in options}
+    return Table(unread, list(options), kept, losses, costs)
 
 
 def vector_of(cost: Cost, latency: float) -> Floats:

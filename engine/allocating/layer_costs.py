@@ -54,8 +54,11 @@ class LayerCosts:
             return choice, cost
         held = list(_held(network, chosen, check))
         bits = _bits(held, chosen)
-        if choice.coding is None and (coded := _bits(held, replace(chosen, coding=Ans()))) < bits:
-            choice, bits = choice.replaced("coding", ANS), coded
+        wide = chosen.precision is None or Ans().symbol_lock(chosen.precision.symbol_bits(), True)
+        if choice.coding is None and not wide:
+            coded = _bits(held, replace(chosen, coding=Ans()))
+            if coded < bits:
+                choice, bits = choice.replaced("coding", ANS), coded
         saved = sum(of_floats for _, _, of_floats in held) - bits
         return choice, Cost(parameters=cost.parameters, macs=cost.macs, bits=cost.bits - saved)
 

@@ -1,0 +1,96 @@
+"""What a session asks of allocations, for one network with its task and the readings it has."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from featherweight.engine.allocating.accuracy import Fall
+from featherweight.engine.allocating.allocator import Allocator
+from featherweight.engine.allocating.comparing import Comparison
+from featherweight.engine.allocating.planner import Planner
+from featherweight.engine.allocating.true_networks import Truth, calibrated, guilty, refined
+from featherweight.engine.jobs import Check, Job, unchecked
+from featherweight.engine.readings import (
+    Allocation,
+    AllocationRules,
+    Frontier,
+    Guilt,
+    Limits,
+    Reading,
+    Resource,
+)
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.writing.files import make_folder, write_file
+
+
+class AllocationDesk:
+    """Answers for one network and task; questions may come from several threads.
+
+    `readings` gives what is known just now. `chooses` compares on the samples that may decide
+    between networks, `judges` on those that results are judged by: only how the metric falls with
+    the damage is learned from them.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        readings: Callable[[], Sequence[Reading]],
+        chooses: Comparison,
+        judges: Comparison,
+        metric: str,
+    ) -> None:
+        self._planner, self._readings, self._metric = planner, readings, metric
+        self._chooses, self._judges = chooses, judges
+        self._falls: tuple[Fall, ...] = ()
+
+    def allocate(self, limits: Limits, rules: AllocationRules, least: Resource) -> Allocation:
+        """Return the best choices within limits. Raises UserError where there are none."""
+        return self._allocator().allocate(limits, rules, least)
+
+    def frontier(self, resource: Resource, rules: AllocationRules) -> Frontier:
+        """Return the least damage for every budget. Raises UserError where nothing was read."""
+        return self._allocator().frontier(resource, rules)
+
+    def refine(self, limits: Limits, rules: AllocationRules, job: Job) -> Allocation:
+        """Return an allocation corrected by the real network. Raises UserError, CancelledError."""
+        truth = self._chosen_by(job)
+        found = refined(self._allocator(job.check), limits, rules, truth, job)
+        fall = self._allocator().drop_at(found.damage)
+        return msgspec.structs.replace(found, drop=fall)
+
+    def blame(self, recipe: Recipe, job: Job) -> tuple[Guilt, ...]:
+        """Name the layers that lose more than predicted. Raises UserError, CancelledError."""
+        return guilty(recipe, self._allocator(job.check), self._chosen_by(job), job)
+
+    def calibrate(self, kept: Path, job: Job) -> None:
+        """Learn how the metric falls with the damage, from whole networks of the frontier.
+
+        What was measured is kept in the file `kept`. Raises UserError, CancelledError.
+        """
+        truths = _read(kept)
+        asked = self._allocator(job.check)
+
+        def measure(recipe: Recipe) -> Truth:
+            key = msgspec.json.encode(recipe).decode()
+            if key not in truths:
+                truths[key] = self._judges.truth(recipe, job)
+                make_folder(kept.parent)
+                write_file(kept, msgspec.json.encode(truths))
+            return truths[key]
+
+        self._falls = tuple(calibrated(asked, AllocationRules(), measure, job))
+
+    def _allocator(self, check: Check = unchecked) -> Allocator:
+        return self._planner.allocator(self._readings(), self._falls, self._metric, check)
+
+    def _chosen_by(self, job: Job) -> Callable[[Recipe], Truth]:
+        return lambda recipe: self._chooses.truth(recipe, job)
+
+
+def _read(path: Path) -> dict[str, Truth]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Truth])
+    except (OSError, msgspec.MsgspecError):
+        # A file that is missing or damaged is measured again.
+        return {}
