@@ -8,22 +8,21 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from featherweight.engine.applicability import Chosen
 from featherweight.engine.atlas.strength_grid import moved
 from featherweight.engine.compression import coded_bits, constrained_form, layer_coding
 from featherweight.engine.inspecting.coupling import analyse
+from featherweight.engine.inspecting.lone_layer import NAME, alone
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import FactorMethod, Method, SparsityMethod, settled
 from featherweight.engine.methods.structure.best_structure import BestStructure
-from featherweight.engine.network import Network
 from featherweight.engine.options import Option
 from featherweight.engine.prediction import Predictor
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import BreakEven, Cost
 
-NAME = "layer"
 # So many weights are enough to count what a coder makes of a share of zeros.
 SAMPLE = 1 << 14
 SEED = 20261124
@@ -89,7 +88,8 @@ class _Costs:
     """Costs of one layer as a network of its own, which is never run."""
 
     def __init__(self, layer: nn.Module, input_shape: tuple[int, ...], chosen: Chosen) -> None:
-        network = alone(layer, input_shape)
+        # On the meta device, so that nothing is ever hooked that others run at the same time.
+        network = alone(layer, input_shape).skeleton()
         self._predictor = Predictor(network, analyse(network))
         # What depends on values beside shapes is left out on both sides.
         coding = chosen.coding if chosen.coding and chosen.coding.fixed_length else None
@@ -135,15 +135,3 @@ class _Coded:
         both = self._chosen if mask is not None else chosen
         coder = layer_coding(both, [symbols]) or BitPacked()
         return coded_bits(coder, symbols)
-
-
-def alone(layer: nn.Module, input_shape: tuple[int, ...]) -> Network:
-    """Return a network of shapes: one layer by the name `layer`, and an example of its inputs."""
-    module = nn.Module()
-    module.add_module(NAME, layer)
-    graph = fx.Graph()
-    graph.output(graph.call_module(NAME, (graph.placeholder("x"),)))
-    kind = torch.int64 if isinstance(layer, nn.Embedding) else torch.float32
-    example = torch.zeros(input_shape, dtype=kind)
-    # On the meta device, so that nothing is ever hooked that others run at the same time.
-    return Network(fx.GraphModule(module, graph), (example,)).skeleton()

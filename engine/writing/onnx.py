@@ -33,7 +33,7 @@ from featherweight.engine.writing.onnx_checks import (
     shares,
 )
 from featherweight.engine.writing.onnx_export import Exported, export
-from featherweight.engine.writing.onnx_products import multiplied, put_products
+from featherweight.engine.writing.onnx_products import multiplied, with_products
 from featherweight.engine.writing.onnx_weights import multiply_out, needed_opset, put_weights
 
 LEAST_AGREEMENT, LARGEST_ERROR = 98.0, 0.05
@@ -174,16 +174,11 @@ def _as_they_are(exported: Exported) -> _Candidate | None:
 
     To be called before the weights of the exported graph itself are put in place.
     """
-    forms = multiplied(exported.forms)
-    if not forms:
+    if not multiplied(exported.forms):
         return None
-    model = _copy(exported.model)
-    done = put_products(model, forms)
+    model, done = with_products(exported.model, exported.forms)
     if not done:
         return None
-    kept = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    put_weights(model, {name: form for name, form in exported.forms.items() if name not in done})
-    multiply_out(model, kept)
     return _candidate(model, exported.inputs, "products", done)
 
 

@@ -15,7 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from featherweight.engine.bit_packing import packed
 from featherweight.engine.methods.precision.integer import IntegerForm
 from featherweight.engine.weight_forms import StoredForm
-from featherweight.engine.writing.onnx_weights import set_nodes, transposing
+from featherweight.engine.writing.onnx_weights import (
+    multiply_out,
+    put_weights,
+    set_nodes,
+    transposing,
+)
 
 KINDS = {4: TensorProto.INT4, 8: TensorProto.INT8}
 BYTE = 8
@@ -36,6 +41,22 @@ def multiplied(forms: Mapping[str, StoredForm]) -> dict[str, IntegerForm]:
         and len(form.shape) == 2
         and (form.scales.ndim < 2 or _block_size(form) in SIZES)
     }
+
+
+def with_products(
+    model: onnx.ModelProto, forms: Mapping[str, StoredForm]
+) -> tuple[onnx.ModelProto, set[str]]:
+    """Return a copy in which products take small weights as they are, and which weights these are.
+
+    `forms` are those of the graph's weight inputs; the others are unpacked to floats.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    done = put_products(made, multiplied(forms))
+    kept = {node.output[0] for node in made.graph.node if node.op_type == "DequantizeLinear"}
+    put_weights(made, {name: form for name, form in forms.items() if name not in done})
+    multiply_out(made, kept)
+    return made, done
 
 
 def put_products(model: onnx.ModelProto, forms: Mapping[str, IntegerForm]) -> set[str]:
