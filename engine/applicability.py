@@ -152,7 +152,7 @@ def _chosen(made: dict[Slot, Method], layer: nn.Module, check: Check) -> Chosen:
 
 def check_trainable(network: Network, recipe: Recipe) -> None:
     """Raise UserError where a recipe trains a network that gives no gradients."""
-    wanted = recipe.recovery is not None and recipe.recovery.epochs > 0
+    wanted = recipe.recovery is not None and recipe.recovery.acts
     if wanted and isinstance(network.module, OpaqueNetwork):
         raise UserError(
             f"The network cannot be trained: {TRAINING_LOCK}.",

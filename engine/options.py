@@ -16,12 +16,12 @@ SLOTS: tuple[Slot, ...] = get_args(Slot)
 
 
 class Option(Struct, frozen=True, kw_only=True):
-    """One control: a number in a range, one of several words, or a switch."""
+    """One control: a number in a range, one of several words, a switch, or a text."""
 
     name: str
     title: str
     help: str
-    kind: Literal["integer", "number", "choice", "switch"]
+    kind: Literal["integer", "number", "choice", "switch", "text"]
     default: Scalar
     unit: str = ""
     minimum: float | None = None
@@ -53,7 +53,7 @@ def number(title: str, help: str, minimum: float, maximum: float, unit: str = ""
 
 
 def words(title: str, help: str) -> Meta:  # noqa: A002
-    """Return the annotation of an option that is a `Literal` or a `bool`."""
+    """Return the annotation of an option that is a `Literal`, a `bool` or a `str`."""
     return Meta(title=title, description=help, extra={"unit": ""})
 
 
@@ -91,8 +91,8 @@ def _option(name: str, hint: Any, default: Scalar) -> Option:
     if not isinstance(meta, Meta):
         raise TypeError(f"option {name} needs Annotated[..., number(...)] or words(...)")
     choices = get_args(base) if get_origin(base) is Literal else ()
-    kinds: dict[Any, Literal["integer", "number", "choice", "switch"]]
-    kinds = {bool: "switch", int: "integer", float: "number"}
+    kinds: dict[Any, Literal["integer", "number", "choice", "switch", "text"]]
+    kinds = {bool: "switch", int: "integer", float: "number", str: "text"}
     return Option(
         name=name,
         title=meta.title or name,
@@ -114,5 +114,5 @@ def _allowed(kind: type[Struct]) -> str:
         elif option.minimum is not None:
             parts.append(f"{option.name} is between {option.minimum:g} and {option.maximum:g}")
         else:
-            parts.append(f"{option.name} is true or false")
+            parts.append(f"{option.name} is {'text' if option.kind == 'text' else 'true or false'}")
     return f"Allowed: {'; '.join(parts)}." if parts else "It takes no options."

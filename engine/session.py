@@ -50,6 +50,7 @@ from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Recipe, recipe_to_yaml
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
+from featherweight.engine.recovering.gradual import at_once, soften
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
 from featherweight.engine.task import Task, read_task
 from featherweight.engine.weight_forms import CompactLayer, densified, settle
@@ -178,15 +179,17 @@ class Session:
         archive, checkpoints = place / f"{identity}.fwz", place / f"{identity}.checkpoint"
         storable_graph(opened.network, archive)
         training = steps_of(recipe.recovery, task) if recipe.recovery else 0
-        job.begin(FIXED_STEPS + passes(chosen) + training)
+        first = at_once(chosen, recipe.recovery)
+        job.begin(FIXED_STEPS + passes(first) + training)
         before = opened.measures(job)
         job.advance("Measuring the original")
         collect = Collector(task, recipe.calibration, job).collect
         made = restructured(opened.network, opened.coupling, chosen, job.check, collect)
-        constrain(made, chosen, job.check, collect)
+        constrain(made, first, job.check, collect)
+        soften(made, chosen, recipe.recovery)
         job.advance("Compressing the layers")
         curve: tuple[tuple[int, float, float], ...] = ()
-        if recipe.recovery and recipe.recovery.epochs:
+        if recipe.recovery and recipe.recovery.acts:
             trained = fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job)
             curve = tuple(trained)
         settle(made)

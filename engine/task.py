@@ -235,9 +235,14 @@ def read_task(source: TaskSource, network: Network) -> Task:
             f"and the network has {classes} outputs.",
             "Give labels below the number of outputs.",
         )
-    ones = torch.ones(len(output))
-    sure = bool((output >= 0).all()) and torch.allclose(output.sum(1), ones, atol=1e-4)
+    sure = are_probabilities(output)
     return Task(source, "classification", dataset, network, classes, probabilities=sure)
+
+
+def are_probabilities(output: Tensor) -> bool:
+    """Say whether outputs (N, classes) are probabilities already, as after a softmax."""
+    ones = torch.ones(len(output))
+    return bool((output >= 0).all()) and torch.allclose(output.sum(1), ones, atol=1e-4)
 
 
 class _Score:

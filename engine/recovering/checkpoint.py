@@ -66,6 +66,12 @@ def load_checkpoint(
     return Progressed(int(about["step"]), curve)
 
 
+def checkpoint_step(path: Path, run: str) -> int:
+    """Return the step of the checkpoint of the same run; 0 where there is none, or another's."""
+    about = _about(path)
+    return int(about["step"]) if about is not None and about.get("run") == run else 0
+
+
 def _about(path: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None

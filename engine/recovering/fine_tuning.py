@@ -1,8 +1,8 @@
 """Training of a compressed network on the task's recovery data, resumable to the bit.
 
-Weights held by trainable forms stay on their mask, grid or codebook by themselves. Batch norm
-follows the recovery data; where there is only noise to train on, or one sample at a time, its
-statistics stay.
+Weights held by trainable forms stay on their mask, grid or codebook by themselves. Batch norms
+whose inputs changed are measured again first, and all follow the recovery data; where there is only
+noise to train on, or one sample at a time, their statistics stay.
 """
 
 import hashlib
@@ -13,26 +13,30 @@ from pathlib import Path
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.jobs import Job
-from featherweight.engine.network import Network
+from featherweight.engine.network import Network, fingerprint
 from featherweight.engine.recipe import FineTuning
 from featherweight.engine.recovering.checkpoint import (
     Curve,
     Progressed,
+    checkpoint_step,
     load_checkpoint,
     save_checkpoint,
 )
+from featherweight.engine.recovering.distilling import hints_between, teacher_of
+from featherweight.engine.recovering.gradual import Ramp, gradual_forms, put_precisions_on
+from featherweight.engine.recovering.norms import measure_norms, stale_norms, takes_statistics
 from featherweight.engine.task import Task
 
-FILE = "fine_tuning.safetensors"
+FILE, MASKED_FILE = "fine_tuning.safetensors", "masked.safetensors"
 CHECKPOINT_SECONDS = 2.0
 MEASURED_SAMPLES = 400
 MEASURES_OF_AN_EPOCH = 4
 LOSS_POINTS = 500
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fine_tune(
@@ -48,9 +52,10 @@ def fine_tune(
     Loss and accuracy of the curve are of the first 400 samples to measure on, in eval mode. The
     same network, task, settings and seed give the same weights, bit for bit, also where the run
     was cancelled and goes on from its checkpoint in `folder`. Advances `job` by `steps_of`
-    steps, sends points `loss` (of a batch) and `accuracy` (0 to 1).
+    steps, sends points `loss` (of a batch) and `accuracy` (0 to 1). Weights in gradual forms lose
+    theirs, and get their precision, while it trains.
     Raises CancelledError, and UserError where the loss is no number any more, nothing can be
-    trained or a checkpoint cannot be written.
+    trained, the teacher does not fit or a checkpoint cannot be written.
     """
     return _Training(network, task, settings, seed, job).run(folder)
 
@@ -70,54 +75,110 @@ class _Training:
         self.epoch_steps = _steps_of_an_epoch(task, self.batch)
         self.steps = settings.epochs * self.epoch_steps
         self.optimizer = _optimizer(network.module, settings)
+        self.teacher = teacher_of(task, settings) if settings.learns else None
+        self.hints = hints_between(network, self.teacher) if self.teacher else None
+        self.gradual = gradual_forms(network)
+        self.refines = any(form.precision is not None for form in self.gradual)
+        self.ramp = Ramp(self.steps, settings.gradual)
         self.progressed = Progressed()
         self.order: tuple[int, list[int]] = (-1, [])
+        self.folder: Path | None = None
+        self.name = ""
 
     def run(self, folder: Path | None) -> Curve:
-        path = folder / FILE if folder else None
-        fingerprint = self._fingerprint() if path else ""
-        if path:
-            self._resume(path, fingerprint)
+        self.folder = folder
+        self.name = self._fingerprint() if folder else ""
+        try:
+            if not self._resume():
+                self._measure_norms()
+            if self.teacher:
+                self.teacher.prepare(self.job)
+            self._train()
+        finally:
+            self.network.module.eval()
+            if self.hints:
+                self.hints.close()
+        return self.progressed.curve
+
+    def _train(self) -> None:
         saved = time.monotonic()
         try:
             while self.progressed.step < self.steps:
+                self._prune_if_due()
                 self._measure_if_due()
                 self._step()
-                if path and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._save(path, fingerprint)
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._save(FILE)
                     saved = time.monotonic()
                 epoch = (self.progressed.step - 1) // self.epoch_steps + 1
                 self.job.advance(f"Recovering, epoch {epoch} of {self.settings.epochs}")
             self._measure_if_due()
         except CancelledError:
-            if path:
-                self._save(path, fingerprint)
+            # At the switch the network may be on either side of it: the checkpoint before stays.
+            if self.progressed.step and not (
+                self.refines and self.progressed.step == self.ramp.switch
+            ):
+                self._save(FILE)
             raise
-        finally:
-            self.network.module.eval()
-        if path:
-            self._save(path, fingerprint)
-        return self.progressed.curve
+        self._save(FILE)
 
-    def _resume(self, path: Path, fingerprint: str) -> None:
-        found = load_checkpoint(path, fingerprint, self.network.module, self.optimizer)
-        if found is None or not found.step:
-            return
+    def _resume(self) -> bool:
+        """Go on from a checkpoint; say whether there was one."""
+        if self.folder is None:
+            return False
+        step = checkpoint_step(self.folder / FILE, self.name)
+        if self.refines and step > self.ramp.switch:
+            # Grids and codebooks are found again from the weights that they were found from.
+            if self._load(MASKED_FILE) is None:
+                return False
+            self._put_precisions_on()
+        found = self._load(FILE) if step else None
+        if found is None:
+            return False
         self.progressed = found
-        for step, _, accuracy in found.curve:
-            self.job.point("accuracy", step, accuracy)
+        for at, _, accuracy in found.curve:
+            self.job.point("accuracy", at, accuracy)
         self.job.advance(f"Recovering, going on at step {found.step}", found.step)
+        return True
 
-    def _save(self, path: Path, fingerprint: str) -> None:
-        save_checkpoint(path, fingerprint, self.progressed, self.network.module, self.optimizer)
+    def _load(self, file: str) -> Progressed | None:
+        if self.folder is None:
+            return None
+        return load_checkpoint(self.folder / file, self.name, self.network.module, self.optimizer)
+
+    def _save(self, file: str) -> None:
+        if self.folder is not None:
+            path, module = self.folder / file, self.network.module
+            save_checkpoint(path, self.name, self.progressed, module, self.optimizer)
+
+    def _measure_norms(self) -> None:
+        norms = stale_norms(self.network, self.task.reference)
+        if norms and takes_statistics(self.task):
+            measure_norms(self.network, self.task, norms, self.seed, self.job)
+
+    def _prune_if_due(self) -> None:
+        step = self.progressed.step
+        if not self.gradual:
+            return
+        if self.ramp.due(step):
+            for form in self.gradual:
+                form.choose(self.ramp.way(step))
+        if self.refines and step == self.ramp.switch:
+            self._save(MASKED_FILE)
+            self._put_precisions_on()
+
+    def _put_precisions_on(self) -> None:
+        put_precisions_on(self.network, self.job.check)
+        self.gradual = gradual_forms(self.network)
+        self.optimizer = _optimizer(self.network.module, self.settings)
 
     def _step(self) -> None:
         step = self.progressed.step
         torch.manual_seed(self.seed + step)
         self._set_training()
-        inputs, targets = self.task.batch(self.task.recovery, self._indices(step))
+        indices = self._indices(step)
         with torch.enable_grad():
-            loss = self.task.loss(self.network.outputs(*inputs), targets)
+            loss = self._loss(indices)
             if not loss.requires_grad:
                 raise UserError(
                     "The network cannot be trained: its weights give its outputs no gradient.",
@@ -132,6 +193,8 @@ class _Training:
                 )
             self.optimizer.zero_grad()
             torch.autograd.backward(loss)
+        for form in self.gradual:
+            form.remember()
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(step)
         self.optimizer.step()
@@ -139,13 +202,34 @@ class _Training:
             self.job.point("loss", step + 1, value)
         self.progressed.step = step + 1
 
+    def _loss(self, indices: list[int]) -> Tensor:
+        share = self.settings.distillation if self.teacher else 0.0
+        labelled = self.task.kind == "classification"
+        # Without labels the teacher's outputs are all there is to go by.
+        if self.teacher and not labelled:
+            share = 1.0
+        if self.teacher is None or (labelled and share < 1.0):
+            inputs, targets = self.task.batch(self.task.recovery, indices)
+        else:
+            inputs, targets = self.task.recovery.batch(indices)[0], ()
+        taught: tuple[Tensor, ...] = ()
+        if self.teacher and (share or self.hints):
+            taught = self.teacher.targets(indices, inputs)
+        outputs = self.network.outputs(*inputs)
+        parts = [] if share == 1.0 else [(1 - share) * self.task.loss(outputs, targets)]
+        if self.teacher and share:
+            parts.append(share * self.teacher.loss(outputs, taught))
+        if self.hints:
+            parts.append(self.settings.hidden_weight * self.hints.loss())
+        return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+
     def _set_training(self) -> None:
         self.network.module.train()
         if self.task.source.data and self.batch > 1:
             return
         # Noise, or one sample, says nothing of the statistics of real ones: the original's stay.
         for module in self.network.module.modules():
-            if isinstance(module, NORMS):
+            if isinstance(module, _BatchNorm):
                 module.eval()
 
     def _indices(self, step: int) -> list[int]:
@@ -183,6 +267,9 @@ class _Training:
         # A grid is no weight, and two grids may start from the same weights.
         standing = self.task.standing(self.network, self.job.check, MEASURED_SAMPLES)
         digest.update(repr(standing).encode())
+        digest.update(repr([(form.sparsity, form.precision) for form in self.gradual]).encode())
+        if self.teacher:
+            digest.update(fingerprint(self.teacher.network).encode())
         return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """What the task's recovery data is for: training after compression, and what methods measure."""
 
 import msgspec
-from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QVBoxLayout, QWidget
 
 from featherweight.engine.options import Scalar, describe
 from featherweight.engine.recipe import FineTuning, Recipe
@@ -24,6 +24,8 @@ class RecoveryView(QWidget):
         self.switch.setToolTip("Train the compressed network on the task's recovery data")
         self.form = OptionForm("option_recovery")
         self.form.show_options(describe(FineTuning))
+        for line in self.form.findChildren(QLineEdit, "option_recovery_teacher"):
+            line.setPlaceholderText("the original network")
         self.calibration = OptionForm("option_recipe")
         self.calibration.show_options(describe(Recipe, "calibration"))
         self.hint = label("", "muted", wrap=True)

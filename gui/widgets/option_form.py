@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLineEdit, QWidget
 
 from featherweight.engine.options import Option, Scalar
 from featherweight.gui import wording
@@ -13,7 +13,9 @@ from featherweight.gui.widgets.text import label
 
 
 class OptionControl(QWidget):
-    """One option: slider and box for a number, a list for words, a check box for a switch."""
+    """One option: slider and box for a number, a list for words, a check box for a switch, a line
+    for a text, which is told when the person is done with it.
+    """
 
     changed = Signal(object)
 
@@ -27,6 +29,7 @@ class OptionControl(QWidget):
         self._number: NumberControl | None = None
         self._words: QComboBox | None = None
         self._switch: QCheckBox | None = None
+        self._line: QLineEdit | None = None
         if option.kind == "switch":
             self._switch = QCheckBox()
             self._switch.clicked.connect(self._on_switched)
@@ -39,6 +42,10 @@ class OptionControl(QWidget):
             self._words.activated.connect(self._on_word_chosen)
             QuietWheel(self._words)
             self._install(self._words, name, tip)
+        elif option.kind == "text":
+            self._line = QLineEdit()
+            self._line.editingFinished.connect(self._on_written)
+            self._install(self._line, name, tip)
         else:
             self._number = NumberControl(
                 option.minimum or 0.0,
@@ -59,6 +66,8 @@ class OptionControl(QWidget):
             self._number.show_value(float(first), several)
         elif self._words is not None:
             self._words.setCurrentIndex(-1 if several else self._words.findData(first))
+        elif self._line is not None:
+            self._line.setText("" if several else str(first))
         elif self._switch is not None:
             mixed = Qt.CheckState.PartiallyChecked
             checked = Qt.CheckState.Checked if first else Qt.CheckState.Unchecked
@@ -79,13 +88,17 @@ class OptionControl(QWidget):
         """What the keyboard stops at, in order."""
         if self._number is not None:
             return [self._number.slider, self._number.box]
-        return [piece for piece in (self._words, self._switch) if piece is not None]
+        return [piece for piece in (self._words, self._switch, self._line) if piece is not None]
 
     def _on_number_changed(self, value: float) -> None:
         self.changed.emit(round(value) if self.option.kind == "integer" else value)
 
     def _on_word_chosen(self, place: int) -> None:
         self.changed.emit(self.option.choices[place])
+
+    def _on_written(self) -> None:
+        if self._line is not None and (self._line.text(),) != self._values:
+            self.changed.emit(self._line.text())
 
     def _on_switched(self, checked: bool) -> None:
         if self._switch is not None:

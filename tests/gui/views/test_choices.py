@@ -4,7 +4,15 @@ import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QStandardItemModel
-from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QSlider, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QLineEdit,
+    QSlider,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.events import Predicted, Ready
@@ -304,3 +312,20 @@ def test_that_recovery_is_switched_on_changed_and_undone(qtbot: QtBot, opened: D
     assert not view.form.isEnabled()
     opened.undo_stack.undo()
     assert opened.recipe.recovery == FineTuning(epochs=5)
+
+
+def test_that_a_teacher_is_written_once_it_is_typed(qtbot: QtBot, opened: Document) -> None:
+    view = RecoveryView(opened)
+    qtbot.addWidget(view)
+    with qtbot.waitExposed(view):
+        view.show()
+    view.switch.click()
+    line = view.findChild(QLineEdit, "option_recovery_teacher")
+    assert isinstance(line, QLineEdit)
+    assert (line.text(), line.placeholderText()) == ("", "the original network")
+    qtbot.keyClicks(line, "large.onnx")
+    assert opened.recipe.recovery == FineTuning()
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert opened.recipe.recovery == FineTuning(teacher="large.onnx")
+    opened.undo_stack.undo()
+    assert line.text() == ""
