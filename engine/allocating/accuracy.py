@@ -46,11 +46,8 @@ class AccuracyCurve:
         """Return the damage at which the metric falls by so many points."""
         if drop <= 0:
             return 0.0
-        if self.square > 0:
-            root = math.sqrt(self.linear**2 + 4 * self.square * drop)
-            u = (root - self.linear) / (2 * self.square)
-        else:
-            u = drop / self.linear if self.linear > 0 else math.inf
+        root = math.sqrt(self.linear**2 + 4 * self.square * drop)
+        u = 2 * drop / (self.linear + root) if root else math.inf
         return math.expm1(min(u, 50.0)) / SCALE
 
 

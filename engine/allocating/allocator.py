@@ -8,7 +8,7 @@ costs now. The best of what was found on the way is taken, the one without group
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -18,13 +18,14 @@ from featherweight.engine.allocating.candidates import Group, Option
 from featherweight.engine.allocating.choice_table import (
     Table,
     alike,
-    methods_of,
+    held_option,
+    is_free,
     table_of,
     vector_of,
 )
 from featherweight.engine.allocation.frontier import frontier
 from featherweight.engine.allocation.multipliers import allocated
-from featherweight.engine.allocation.problem import Floats, problem_of
+from featherweight.engine.allocation.problem import Floats, Ints, problem_of
 from featherweight.engine.errors import UserError
 from featherweight.engine.readings import (
     RESOURCES,
@@ -40,6 +41,7 @@ from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Cost
 
 TURNS = 3
+TIGHTER = (1.0, 0.8, 0.6, 0.45, 0.3)
 POINTS = 160
 UNITS = {"bits": "stored bits", "parameters": "parameters", "macs": "MACs", "latency": "ms"}
 
@@ -122,6 +124,8 @@ class Allocator:
             found = self._solved(table, bounds, picked)
             if found is not None and (best is None or found.damage < best.damage):
                 best = found
+            elif best is not None:
+                break
         if best is None:
             raise self._too_tight(table, limits)
         return best
@@ -217,49 +221,76 @@ class Allocator:
 
     def _turns(
         self, table: Table, rules: AllocationRules, bounds: Sequence[float]
-    ) -> list[tuple[int, ...]]:
-        """Return which option of every group to try: none, and what taking turns leads to."""
-        picked = tuple(_held(group, rules) for group in self._groups)
-        open_groups = [place for place, group in enumerate(self._groups) if _free(group, rules)]
-        tried = [picked]
-        if not open_groups:
-            return tried
-        for _ in range(TURNS):
-            picked = self._regrouped(table, bounds, picked, open_groups)
-            if picked in tried:
-                break
-            tried.append(picked)
-        return tried
+    ) -> Iterator[tuple[int, ...]]:
+        """Give which option of every group to try: none first, then what taking turns leads to.
+
+        What groups save is told as if each went alone, which is too much where two meet in one
+        layer. So budgets are drawn tighter by and by.
+        """
+        none = tuple(held_option(group, rules) for group in self._groups)
+        yield none
+        open_groups = [place for place, group in enumerate(self._groups) if is_free(group, rules)]
+        tried = {none}
+        for share in TIGHTER if open_groups else ():
+            picked = none
+            for _ in range(TURNS):
+                picked = self._regrouped(table, share * np.asarray(bounds), picked, open_groups)
+                if picked in tried:
+                    break
+                tried.add(picked)
+                yield picked
 
     def _regrouped(
         self,
         table: Table,
-        bounds: Sequence[float],
+        bounds: Floats,
         picked: tuple[int, ...],
         open_groups: Sequence[int],
     ) -> tuple[int, ...]:
-        """Return the groups' best options at what the resources are worth to the layers now."""
+        """Return the groups' options where layers and groups choose together, shapes as now."""
         losses, costs = self._scaled(table, picked)
-        prices = _prices(losses, costs, np.asarray(bounds) - self._rest(table))
-        chosen = (losses + np.tensordot(prices, costs, 1)).argmin(1)
+        chosen = self._cheapest(losses, costs, bounds - self._rest(table))
         rows = np.arange(len(table.names))
-        # What a whole unscaled layer costs now, in damage, at those prices.
-        worth = np.tensordot(prices, table.costs[:, rows, chosen], 1)
-        of_layer = dict(zip(table.names, worth, strict=True))
-        found = list(picked)
+        spent = dict(zip(table.names, table.costs[:, rows, chosen].T, strict=True))
+        known = [np.isfinite(row) for row in losses]
+        all_losses = [list(row[each]) for row, each in zip(losses, known, strict=True)]
+        all_costs = [costs[:, item, each].T.tolist() for item, each in enumerate(known)]
+        free = bounds - self._rest(table)
         for place in open_groups:
             group = self._groups[place]
-            others = self._left([*found[:place], 0, *found[place + 1 :]])
-            values = [
-                damage
-                + sum(
-                    of_layer.get(name, 0.0) * others.get(name, 1.0) * (share - 1)
-                    for name, share in left.items()
-                )
-                for damage, left in zip(group.damages, group.left, strict=True)
-            ]
-            found[place] = int(np.argmin(values))
+            others = self._left([*picked[:place], 0, *picked[place + 1 :]])
+            now = group.left[picked[place]]
+            saved = np.asarray(
+                [
+                    sum(
+                        (
+                            spent[name] * others.get(name, 1.0) * (left.get(name, 1.0) - held)
+                            for name in {*left, *now}
+                            if (held := now.get(name, 1.0)) and name in spent
+                        ),
+                        np.zeros(len(RESOURCES)),
+                    )
+                    for left in group.left
+                ]
+            )
+            # A knapsack's costs are not negative; what is added here is added to the limit.
+            lowest = saved.min(0)
+            free = free - lowest
+            all_losses.append(list(group.damages))
+            all_costs.append((saved - lowest).tolist())
+        solved = allocated(problem_of(all_losses, all_costs, [float(each) for each in free]))
+        found = list(picked)
+        for at, place in enumerate(open_groups):
+            strongest = int(np.argmax(self._groups[place].damages))
+            found[place] = int(solved.choices[len(rows) + at]) if solved else strongest
         return tuple(found)
+
+    def _cheapest(self, losses: Floats, costs: Floats, bounds: Floats) -> Ints:
+        """Return the layers' options along the frontier of the limit that is furthest away."""
+        shares = np.where(np.isfinite(losses), costs, np.inf).min(2).sum(1) / bounds
+        worst = int(np.argmax(np.where(np.isfinite(bounds), shares, -np.inf)))
+        found = frontier(losses, costs[worst])
+        return found.choices(max(found.steps_within(float(bounds[worst])), 0))
 
     def _solved(
         self, table: Table, bounds: Sequence[float], picked: tuple[int, ...]
@@ -342,40 +373,13 @@ class Allocator:
         least = np.where(np.isfinite(table.losses), table.costs, np.inf).min(2).sum(1)
         for resource, value, rest in zip(RESOURCES, least, self._rest(table), strict=True):
             limit = _limit(limits, resource)
-            if value + rest > limit:
+            if value + rest > limit and not self._groups:
                 return UserError(
                     f"No choice gets below {value + rest:,.0f} {UNITS[resource]}; "
                     f"the limit is {limit:,.0f}.",
                     "Allow more, or read stronger settings.",
                 )
         return UserError("No choice keeps all limits at once.", "Allow more of one of them.")
-
-
-def _free(group: Group, rules: AllocationRules) -> bool:
-    held = {*rules.excluded, *rules.fixed}
-    methods = {method for choice in group.choices for method in methods_of(choice)}
-    return not held & set(group.layers) and (not rules.methods or methods <= set(rules.methods))
-
-
-def _held(group: Group, rules: AllocationRules) -> int:
-    """Return the option of a group that its fixed layers have, 0 where they have none of them."""
-    fixed = {name: rules.fixed[name] for name in group.layers if name in rules.fixed}
-    for place, choice in enumerate(group.choices):
-        if any(other.structure == choice.structure for other in fixed.values()):
-            return place
-    return 0
-
-
-def _prices(losses: Floats, costs: Floats, bounds: Floats) -> Floats:
-    """Return what one unit of every limited resource is worth where it is the only limit."""
-    prices = np.zeros(len(RESOURCES))
-    for place in np.flatnonzero(np.isfinite(bounds)):
-        found = frontier(losses, costs[place])
-        at = min(max(found.steps_within(float(bounds[place])), 0), len(found.items) - 1)
-        if at >= 0 and len(found.items):
-            gained = found.losses[at] - found.losses[at + 1]
-            prices[place] = gained / max(found.costs[at + 1] - found.costs[at], 1e-12)
-    return prices
 
 
 def _limit(limits: Limits, resource: Resource) -> float:

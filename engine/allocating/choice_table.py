@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featherweight.engine.allocating.candidates import Option
+from featherweight.engine.allocating.candidates import Group, Option
 from featherweight.engine.allocation.problem import Floats
 from featherweight.engine.errors import UserError
 from featherweight.engine.methods.coding.ans import Ans
@@ -58,6 +58,22 @@ def alike(one: Choice, other: Choice) -> bool:
 def methods_of(choice: Choice) -> set[str]:
     """Return the names of the methods of a choice."""
     return {setting.method for slot in SLOTS if (setting := choice.setting(slot)) is not None}
+
+
+def is_free(group: Group, rules: AllocationRules) -> bool:
+    """Say whether rules leave a group to choose."""
+    held = {*rules.excluded, *rules.fixed}
+    methods = {method for choice in group.choices for method in methods_of(choice)}
+    return not held & set(group.layers) and (not rules.methods or methods <= set(rules.methods))
+
+
+def held_option(group: Group, rules: AllocationRules) -> int:
+    """Return the option of a group that its fixed layers have, 0 where they have none of them."""
+    fixed = {name: rules.fixed[name] for name in group.layers if name in rules.fixed}
+    for place, choice in enumerate(group.choices):
+        if any(other.structure == choice.structure for other in fixed.values()):
+            return place
+    return 0
 
 
 def _allowed(name: str, options: tuple[Option, ...], rules: AllocationRules) -> tuple[Option, ...]:
