@@ -1,7 +1,7 @@
 """How many points of the metric a damage costs, learned from networks that were measured.
 
-The fall is taken as a·u + b·u² with u = log(1 + 50·damage), which rises from zero and flattens
-where nothing is left to lose; a and b are found by least squares and are not negative.
+The fall is taken as a·u + b·u² + c·u³ with u = log(1 + 50·damage), which rises from zero; what can
+be lost at most bounds it. The three are found by least squares and are not negative.
 """
 
 import math
@@ -16,6 +16,8 @@ SCALE = 50.0
 FEWEST = 4
 # Of a few networks no error is told smaller than this, in points.
 SMALLEST_ERROR = 0.1
+# Of u; a damage of e²⁵ is more than any network does.
+LARGEST = 25.0
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,16 @@ class Fall:
 
 @dataclass(frozen=True)
 class AccuracyCurve:
-    """Points of the metric by damage: `linear`·u + `square`·u², with the error in its middle."""
+    """Points of the metric by damage: `terms` of u, u² and u³, and the error relative to u."""
 
-    linear: float
-    square: float
+    terms: tuple[float, float, float]
     error: float
     largest: float
 
     def drop(self, damage: float) -> Spread:
         """Return the fall at a damage; never more than the largest that can be."""
         u = math.log1p(SCALE * max(damage, 0.0))
-        value = min(self.linear * u + self.square * u * u, self.largest)
+        value = min(_value(self.terms, u), self.largest)
         # What was off by a point in the middle is off by less near zero, where nothing changes.
         return Spread(value, max(SMALLEST_ERROR, self.error * min(1.0, u)))
 
@@ -46,9 +47,11 @@ class AccuracyCurve:
         """Return the damage at which the metric falls by so many points."""
         if drop <= 0:
             return 0.0
-        root = math.sqrt(self.linear**2 + 4 * self.square * drop)
-        u = 2 * drop / (self.linear + root) if root else math.inf
-        return math.expm1(min(u, 50.0)) / SCALE
+        low, high = 0.0, LARGEST
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _value(self.terms, middle) <= drop else (low, middle)
+        return math.expm1(low) / SCALE
 
 
 def fitted(falls: Sequence[Fall], largest: float) -> AccuracyCurve | None:
@@ -63,9 +66,15 @@ def fitted(falls: Sequence[Fall], largest: float) -> AccuracyCurve | None:
         return None
     u = np.log1p(SCALE * np.asarray([max(fall.damage, 0.0) for fall in known]))
     drops = np.asarray([fall.drop for fall in known])
-    weights = 1 / (0.3 + u)
-    (linear, square), _ = nnls(np.stack([u, u * u], 1) * weights[:, None], drops * weights)
-    if not linear + square:
+    weights = 1 / (0.1 + u) ** 1.5
+    powers = np.stack([u, u**2, u**3], 1)
+    terms, _ = nnls(powers * weights[:, None], drops * weights)
+    if not terms.any():
         return None
-    off = (linear * u + square * u * u - drops) * np.minimum(1.0, 1 / np.maximum(u, 1e-9))
-    return AccuracyCurve(float(linear), float(square), float(np.sqrt(np.mean(off**2))), largest)
+    off = (powers @ terms - drops) / np.maximum(1.0, u**2)
+    found = float(terms[0]), float(terms[1]), float(terms[2])
+    return AccuracyCurve(found, float(np.sqrt(np.mean(off**2))), largest)
+
+
+def _value(terms: tuple[float, float, float], u: float) -> float:
+    return terms[0] * u + terms[1] * u**2 + terms[2] * u**3

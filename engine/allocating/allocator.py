@@ -41,6 +41,9 @@ from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Cost
 
 TURNS = 3
+# Costs with fewer channels are told to a hundredth of the bits, and the limit must hold; in the
+# order of RESOURCES.
+GROUPED = np.asarray([0.985, 0.999, 0.999, 0.999])
 TIGHTER = (1.0, 0.8, 0.6, 0.45, 0.3)
 POINTS = 160
 UNITS = {"bits": "stored bits", "parameters": "parameters", "macs": "MACs", "latency": "ms"}
@@ -121,7 +124,8 @@ class Allocator:
         bounds = [_limit(limits, resource) for resource in RESOURCES]
         best: Allocation | None = None
         for picked in self._turns(table, rules, bounds):
-            found = self._solved(table, bounds, picked)
+            margin = GROUPED if any(picked) else 1.0
+            found = self._solved(table, list(margin * np.asarray(bounds)), picked)
             if found is not None and (best is None or found.damage < best.damage):
                 best = found
             elif best is not None:

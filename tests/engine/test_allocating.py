@@ -117,7 +117,7 @@ def test_that_channels_go_from_a_group_where_that_loses_less() -> None:
     layers = tuple((option(Choice(), 0.0, 1000, 1000),) for _ in range(2))
     group = Group(("a",), (Choice(), pruned), (0.0, 0.1), ({}, {"a": 0.5, "b": 0.5}))
     made = allocator(*layers, groups=(group,))
-    found = made.allocate(Limits(macs=1000), RULES)
+    found = made.allocate(Limits(macs=1010), RULES)
     assert found.recipe.choice("a") == pruned
     assert found.recipe.choice("b").empty
     assert found.damage == pytest.approx(0.1)
