@@ -1,1 +1,1 @@
-"""What layers lose by being changed, told before anything is run: see `proxies`."""
+"""What layers lose by being changed: estimated by `proxies`, and measured in an `atlas`."""

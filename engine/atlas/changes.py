@@ -4,16 +4,17 @@ import difflib
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 import torch
 
-from featherweight.engine.applicability import chosen_methods, locks
+from featherweight.engine.applicability import Chosen, chosen_methods, locks
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.compression import constrain, restructured, write_in_place
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling
-from featherweight.engine.jobs import Job
+from featherweight.engine.jobs import Check, Job, unchecked
 from featherweight.engine.methods.registry import method_of
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
@@ -26,7 +27,13 @@ from featherweight.engine.weight_forms import densify
 Locks = Mapping[str, Mapping[str, str]]
 
 
-@dataclass(frozen=True)
+def key_of(layers: tuple[str, ...], choice: Choice) -> str:
+    """Return a digest of layers and what they get, which tells a setting from all others."""
+    content = msgspec.msgpack.encode((layers, choice), order="deterministic")
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Change:
     """Layers that take a choice together, all others as they are; `reason` says why they cannot."""
 
@@ -34,11 +41,10 @@ class Change:
     choice: Choice
     reason: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """A digest of layers and choice."""
-        content = msgspec.msgpack.encode((self.layers, self.choice))
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        """The setting's `key_of`."""
+        return key_of(self.layers, self.choice)
 
     @property
     def recipe(self) -> Recipe:
@@ -61,14 +67,18 @@ class Changes:
         unknown layer or method, or an option out of range.
         """
         self._check(plan)
-        found: dict[tuple[tuple[str, ...], bytes], Change] = {}
+        found: dict[str, Change] = {}
         for name in plan.layers or tuple(self.locks):
             for choice in plan.choices:
                 change = self._change(name, choice)
                 if change.reason and not plan.layers:
                     continue
-                found.setdefault((change.layers, msgspec.msgpack.encode(choice)), change)
+                found.setdefault(change.key, change)
         return tuple(found.values())
+
+    def chosen(self, change: Change, check: Check = unchecked) -> dict[str, Chosen]:
+        """Return the methods of a change by layer. Raises UserError, CancelledError."""
+        return chosen_methods(self.network, self.coupling, change.recipe, check)
 
     def made(self, change: Change, task: Task, job: Job) -> Network:
         """Return the changed network with plain weights, in eval mode.
@@ -76,9 +86,8 @@ class Changes:
         It has tensors of the source where these stay as they are. Raises UserError where the
         choice cannot be carried out, CancelledError.
         """
-        recipe = change.recipe
-        chosen = chosen_methods(self.network, self.coupling, recipe, job.check)
-        collect = Collector(task, recipe.calibration, Job()).collect
+        chosen = self.chosen(change, job.check)
+        collect = Collector(task, change.recipe.calibration, Job()).collect
         copy = self.network.copy() if write_in_place(chosen) else self.network.shell()
         with torch.no_grad():
             made = restructured(self.network, self.coupling, chosen, job.check, collect, made=copy)

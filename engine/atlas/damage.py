@@ -12,9 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from featherweight.engine.datasets.samples import Indices
-from featherweight.engine.errors import UserError
-from featherweight.engine.jobs import Check, unchecked
-from featherweight.engine.network import Network
 from featherweight.engine.readings import DamageOf, Spread
 from featherweight.engine.task import Outputs, Task, evaluating, labels_in
 
@@ -96,24 +93,6 @@ class Meter:
             _spread(sums.loss, sums.samples, 1.0 if self._labelled else power),
             _spread(sums.metric, sums.samples, 1.0) if self.metric else None,
         )
-
-    def compared(self, changed: Network, indices: Indices, check: Check = unchecked) -> Losses:
-        """Return what a changed network loses on these recovery samples.
-
-        Both networks are run as a whole. Raises UserError where outputs are not finite or a sample
-        cannot be read.
-        """
-        total = Sums()
-        with evaluating(self.task.reference) as source, evaluating(changed) as made:
-            for positions in self.task.ranges(len(indices)):
-                check()
-                chosen = [indices[position] for position in positions]
-                inputs, labels = self.task.recovery.batch(chosen)
-                was = self.task.outputs_of(source, inputs)
-                total = total.plus(self.sums(was, self.task.outputs_of(made, inputs), labels))
-        if not total.finite:
-            raise UserError(NOT_FINITE, "Choose milder methods for its layers.")
-        return self.losses(total)
 
     def _divergence(self, source: Outputs, made: Outputs) -> Tensor:
         exact, now = self._logs(source[0]), self._logs(made[0])

@@ -101,7 +101,8 @@ class Replay:
                 wanted.remove(place)
             if not wanted:
                 return
-            runner.env[node] = runner.run_node(node)
+            with torch.no_grad():
+                runner.env[node] = runner.run_node(node)
             for done in self._gone.get(node.name, ()):
                 del runner.env[done]
         yield from ((place, {}) for place in sorted(wanted))

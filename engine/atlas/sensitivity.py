@@ -70,7 +70,7 @@ def estimate(
     samples = samples or max(LEAST_SAMPLES, min(SAMPLES, bearable))
     collector = Collector(task, min(samples, len(task.recovery)), job, by_batch=True)
     job.begin(len(parts) * collector.steps + len(sizes))
-    scale = _scale(task, collector.samples, job) if parts else 1.0
+    scale = proxy_scale(task, collector.samples, job) if parts else 1.0
     rises: dict[str, float] = {}
     for part in parts:
         found = collector.collect(network, dict.fromkeys(part, GRADIENTS))
@@ -129,17 +129,22 @@ def _rise(weight: Tensor, method: PrecisionMethod, gradients: Gradients, job: Jo
     return expected_rise(weight, held, gradients)
 
 
-def _check_gradients(network: Network) -> None:
+def gives_gradients(network: Network) -> bool:
+    """Say whether gradients of a network's outputs can be told."""
     with torch.enable_grad(), evaluating(network.module):
         outputs = network.outputs(*network.example)
-    if not any(output.requires_grad for output in outputs):
+    return any(output.requires_grad for output in outputs)
+
+
+def _check_gradients(network: Network) -> None:
+    if not gives_gradients(network):
         raise UserError(
             "The network gives no gradients, and the sensitivity of its layers goes by them.",
             "Open it in a form that PyTorch computes, such as .pt2 or its code with its weights.",
         )
 
 
-def _scale(task: Task, samples: int, job: Job) -> float:
+def proxy_scale(task: Task, samples: int, job: Job) -> float:
     """Return what turns the proxy into the loss of the task.
 
     Against a network's own outputs the gradients are those of the outputs themselves: half their

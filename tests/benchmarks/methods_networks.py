@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,23 @@ class SmallResidual(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Resnet20(nn.Module):
+    """Three stages of three blocks for small images, 21 convolutions (He et al. 2016, 4.2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = normed(1, 16, 3)
+        widths = (16, 16, 16, 16, 32, 32, 32, 64, 64, 64)
+        blocks = [Basic(given, made, made // given) for given, made in pairwise(widths)]
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify images (batch, 1, 28, 28)."""
+        x = self.blocks(self.stem_norm(self.stem(x)).relu())
+        return self.head(x.mean((2, 3)))
+
+
 class OneHidden(nn.Sequential):
     """784-h-10 on images of digits."""
 
@@ -64,6 +82,11 @@ def lenet5() -> nn.Module:
 def residual() -> nn.Module:
     """Return the small residual network, 94,000 parameters and 4.7 million MACs."""
     return SmallResidual()
+
+
+def resnet20() -> nn.Module:
+    """Return ResNet-20 with projections, 272,186 parameters and 31 million MACs."""
+    return Resnet20()
 
 
 def hidden512() -> nn.Module:
@@ -130,6 +153,14 @@ KINDS = {
     "residual": Kind(
         "small residual CNN, Fashion-MNIST",
         residual,
+        "fashion",
+        Training(4, 128, 3e-3, images=QUICK),
+        8,
+        FEW,
+    ),
+    "resnet-20": Kind(
+        "ResNet-20, Fashion-MNIST",
+        resnet20,
         "fashion",
         Training(4, 128, 3e-3, images=QUICK),
         8,

@@ -1,0 +1,103 @@
+"""Readings on disk: JSON lines that are only ever added to, so that a crash loses at most one.
+
+A file holds what was read of one network on one task. A setting goes by its digest; a line has its
+sums over the first so many samples, what it costs, or why it could not be read.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from featherweight.engine.atlas.damage import Sums
+from featherweight.engine.errors import UserError
+from featherweight.engine.results import Cost
+from featherweight.engine.writing.files import make_folder
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    """What one line tells of a setting."""
+
+    key: str
+    sums: Sums | None = None
+    cost: Cost | None = None
+    reason: str = ""
+
+
+class ReadingStore:
+    """What is known of the settings of one network on one task; without a path in memory only."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read what is there; a last line that was cut short is taken off.
+
+        Raises UserError where the file cannot be read or is none of ours.
+        """
+        self._path = path
+        self._sums: dict[str, dict[int, Sums]] = {}
+        self._costs: dict[str, Cost] = {}
+        self._reasons: dict[str, str] = {}
+        if path is not None:
+            make_folder(path.parent)
+            self._read(path)
+
+    def sums(self, key: str, samples: int) -> Sums | None:
+        """Return the sums of a setting over the first so many samples."""
+        return self._sums.get(key, {}).get(samples)
+
+    def latest(self, key: str, samples: int) -> Sums:
+        """Return the sums over the most samples that are known, at most so many."""
+        known = self._sums.get(key, {})
+        return known[max(had)] if (had := [one for one in known if one <= samples]) else Sums()
+
+    def cost(self, key: str) -> Cost | None:
+        """Return what a setting costs."""
+        return self._costs.get(key)
+
+    def reason(self, key: str) -> str:
+        """Return why a setting could not be read, empty where it can."""
+        return self._reasons.get(key, "")
+
+    def add(self, line: Line) -> None:
+        """Keep a line, on disk too. Raises UserError where the disk does not take it."""
+        self._take(line)
+        if self._path is None:
+            return
+        try:
+            place = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(place, msgspec.json.encode(line) + b"\n")
+            finally:
+                os.close(place)
+        except OSError as error:
+            raise UserError(
+                f"{self._path} cannot be written: {error.strerror}.", "Choose another folder."
+            ) from error
+
+    def _take(self, line: Line) -> None:
+        if line.sums is not None:
+            self._sums.setdefault(line.key, {})[line.sums.samples] = line.sums
+        if line.cost is not None:
+            self._costs[line.key] = line.cost
+        if line.reason:
+            self._reasons[line.key] = line.reason
+
+    def _read(self, path: Path) -> None:
+        try:
+            content = path.read_bytes() if path.exists() else b""
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                os.truncate(path, whole)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read: {error.strerror}.", "Choose another folder."
+            ) from error
+        decoder = msgspec.json.Decoder(Line)
+        for number, text in enumerate(content[:whole].splitlines()):
+            try:
+                self._take(decoder.decode(text))
+            except msgspec.DecodeError as error:
+                raise UserError(
+                    f"{path}, line {number + 1} is no reading: {error}.",
+                    "Delete that line or the file; what it held is read again.",
+                ) from error
