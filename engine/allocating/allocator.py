@@ -74,6 +74,11 @@ class Allocator:
         self._curve = curve
 
     @property
+    def options(self) -> Mapping[str, tuple[Option, ...]]:
+        """What every layer can choose from."""
+        return self._options
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The layers that choose."""
         return tuple(self._options)
