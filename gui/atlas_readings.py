@@ -15,7 +15,8 @@ from featherweight.gui.questions import NewestQuestion
 # Readings that come in together are told of together.
 TOLD_MS = 150
 
-ChoiceKey = tuple[tuple[str, str, tuple[tuple[str, Scalar], ...]], ...]
+SettingKey = tuple[str, str, tuple[tuple[str, Scalar], ...]]
+ChoiceKey = tuple[SettingKey, ...]
 
 
 class AtlasReadings(QObject):

@@ -105,6 +105,12 @@ QHeaderView::section {
     padding: 6px 8px; font-weight: 600;
 }
 QHeaderView::section:hover { color: $text; }
+HeatMap QHeaderView::section { padding: 4px 0; }
+HeatMap QHeaderView::section:vertical { padding: 0 8px; border: none; font-weight: 400; }
+HeatMap QHeaderView::section:vertical:checked { color: $text; font-weight: 600; }
+HeatMap QTableCornerButton::section {
+    background: $surface; border: none; border-bottom: 1px solid $line;
+}
 QHeaderView::up-arrow { image: url($icons/chevron-up.svg); width: 10px; height: 10px; }
 QHeaderView::down-arrow { image: url($icons/chevron-down.svg); width: 10px; height: 10px; }
 

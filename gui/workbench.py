@@ -1,4 +1,4 @@
-"""The workbench: table and graph in the middle, around them what is asked and done of layers."""
+"""The workbench: table, graph and atlas in the middle; around them what is asked of layers."""
 
 from PySide6.QtCore import QByteArray, Qt
 from PySide6.QtGui import QAction, QKeySequence, QShowEvent
@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QTabWidget, QWi
 
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
+from featherweight.gui.views.atlas import AtlasView
 from featherweight.gui.views.choices import ChoicesView
 from featherweight.gui.views.details import DetailsView
 from featherweight.gui.views.graph import GraphView
@@ -34,6 +35,7 @@ class Workbench(QMainWindow):
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
         self.table = LayerTableView(document)
         self.graph = GraphView(document)
+        self.atlas = AtlasView(document)
         self.choices = ChoicesView(document)
         self.results = ResultsView(document)
         self.log = LogPanel(client)
@@ -48,8 +50,8 @@ class Workbench(QMainWindow):
         ]
 
     def toggles(self) -> list[QAction]:
-        """Return the action that shows the graph, and one for each dock that shows and hides it."""
-        return [self._show_graph, *(dock.toggleViewAction() for dock in self._docks)]
+        """Return the actions that show other pages, and one for each dock to show and hide it."""
+        return [*self._page_actions, *(dock.toggleViewAction() for dock in self._docks)]
 
     def show_dock(self, name: str) -> None:
         """Bring a dock to the front."""
@@ -67,26 +69,36 @@ class Workbench(QMainWindow):
         pages = self._pages = QTabWidget()
         pages.setObjectName("pages")
         pages.setDocumentMode(True)
-        pages.tabBar().setAccessibleName("Table or graph")
+        pages.tabBar().setAccessibleName("Table, graph or atlas")
         pages.addTab(self.table, "Table")
         pages.addTab(self.graph, "Graph")
-        action = self._show_graph = QAction("&Graph", self)
-        action.setObjectName("action_graph")
-        action.setCheckable(True)
-        action.setShortcut(QKeySequence("Ctrl+G"))
-        tip = "Show the graph in the place of the table"
-        action.setToolTip(f"{tip} ({action.shortcut().toString()})")
-        action.setStatusTip(tip)
-        action.toggled.connect(self._on_graph_toggled)
-        action.triggered.connect(self._on_graph_asked)
-        pages.currentChanged.connect(lambda place: action.setChecked(place == 1))
+        pages.addTab(self.atlas, "Atlas")
+        self._page_actions = [
+            self._page_action("graph", "Ctrl+G", self.graph),
+            self._page_action("atlas", "Ctrl+Shift+A", self.atlas),
+        ]
         return pages
 
-    def _on_graph_toggled(self, on: bool) -> None:
-        self._pages.setCurrentWidget(self.graph if on else self.table)
+    def _page_action(self, name: str, shortcut: str, view: QWidget) -> QAction:
+        pages = self._pages
+        action = QAction(f"&{name.capitalize()}", self)
+        action.setObjectName(f"action_{name}")
+        action.setCheckable(True)
+        action.setShortcut(QKeySequence(shortcut))
+        tip = f"Show the {name} in the place of the table"
+        action.setToolTip(f"{tip} ({action.shortcut().toString()})")
+        action.setStatusTip(tip)
 
-    def _on_graph_asked(self, on: bool) -> None:
-        (self.graph if on else self.table.tree).setFocus()
+        def turn(on: bool) -> None:
+            if on:
+                pages.setCurrentWidget(view)
+            elif pages.currentWidget() is view:
+                pages.setCurrentWidget(self.table)
+
+        action.toggled.connect(turn)
+        action.triggered.connect(lambda on: (view if on else self.table.tree).setFocus())
+        pages.currentChanged.connect(lambda: action.setChecked(pages.currentWidget() is view))
+        return action
 
     def _dock(self, name: str, title: str, view: QWidget) -> QDockWidget:
         dock = QDockWidget(title.replace("&", ""), self)
