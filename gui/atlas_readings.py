@@ -1,6 +1,6 @@
 """What is known of every layer with every choice tried on it alone, and what is planned next."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -22,6 +22,8 @@ ChoiceKey = tuple[SettingKey, ...]
 class AtlasReadings(QObject):
     """Readings by layer and choice; a reading of coupled layers is there for each of them.
 
+    `store` returns the folder of what was read before, empty where there is none yet.
+
     `plan` is what a sweep would read next, `estimate` what that would take (both None until asked
     for); `failure` says why it is not known. `summary` is of the last sweep that came to its end.
     """
@@ -29,7 +31,7 @@ class AtlasReadings(QObject):
     changed = Signal()
     planned = Signal()
 
-    def __init__(self, client: EngineClient, parent: QObject) -> None:
+    def __init__(self, client: EngineClient, store: Callable[[], str], parent: QObject) -> None:
         super().__init__(parent)
         self.plan: SweepPlan | None = None
         self.estimate: SweepEstimate | None = None
@@ -37,6 +39,7 @@ class AtlasReadings(QObject):
         self.summary: SweepSummary | None = None
         self.readings: dict[str, dict[ChoiceKey, Reading]] = {}
         self.choices: dict[ChoiceKey, Choice] = {}
+        self._store = store
         self._planning = NewestQuestion(client.send)
         self._tell = QTimer(self, singleShot=True, interval=TOLD_MS)
         self._tell.timeout.connect(self.changed)
@@ -44,7 +47,7 @@ class AtlasReadings(QObject):
     def ask(self, plan: SweepPlan | None) -> None:
         """Plan this next, None for what is sensible, and ask what it would take; see `planned`."""
         self.plan, self.estimate, self.failure = plan, None, ""
-        self._planning.ask(PlanSweep(id=0, plan=plan))
+        self._planning.ask(PlanSweep(id=0, plan=plan, store=self._store()))
         self.planned.emit()
 
     @property

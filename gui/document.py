@@ -63,7 +63,7 @@ class Document(JobIntents):
         self._predicting = NewestQuestion(client.send)
         self._describing = NewestQuestion(client.send)
         self.strengths = StrengthTraces(client, self)
-        self.atlas = AtlasReadings(client, self)
+        self.atlas = AtlasReadings(client, self._read_before, self)
         self._connect()
 
     def _connect(self) -> None:
@@ -189,6 +189,9 @@ class Document(JobIntents):
     def results_folder(self) -> Path:
         """The folder of archives and checkpoints."""
         return results_folder(self._keeper.placed(Path(self.name).stem))
+
+    def _read_before(self) -> str:
+        return str(self.atlas_folder) if self.path is not None else ""
 
     def save(self) -> None:
         """Write the project file now where something changed."""

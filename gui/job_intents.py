@@ -35,6 +35,11 @@ class JobIntents(RecipeIntents):
         raise NotImplementedError
 
     @property
+    def atlas_folder(self) -> Path:
+        """The folder of what sweeps read."""
+        return self.results_folder / ATLAS
+
+    @property
     def job(self) -> Job | None:
         """The job that runs, or the last one."""
         return self._runs.job
@@ -104,4 +109,4 @@ class JobIntents(RecipeIntents):
     def sweep(self, plan: SweepPlan) -> None:
         """Read what is missing of a plan, a job; started again it goes on where it was."""
         if self.can_sweep:
-            self._runs.sweep(plan, self.results_folder / ATLAS)
+            self._runs.sweep(plan, self.atlas_folder)

@@ -116,6 +116,18 @@ def rise(value: float) -> str:
     return f"{value:.2g}".replace("-", MINUS) if abs(value) < 100 else count(value)
 
 
+def brief_rise(value: float) -> str:
+    """Return a rise in as few letters as tell it: 0.064, 3e\u22125."""
+    if 0 < abs(value) < 0.001:
+        return f"{value:.0e}".replace("e-0", "e-").replace("-", MINUS)
+    return f"{value:.1g}" if 0 < value < 0.01 else rise(value)
+
+
+def power(exponent: int) -> str:
+    """Return a power of ten: 0.001, 100, 1e\u22125."""
+    return brief_rise(10.0**exponent) if exponent < -3 else f"{10.0**exponent:g}"
+
+
 def risen(value: float) -> str:
     """Return by how much a loss rises or, below zero, falls, and how that is known."""
     return f"{'+' if value >= 0 else ''}{rise(value)} {SENSITIVITY}"

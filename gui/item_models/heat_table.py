@@ -111,7 +111,7 @@ class HeatTable(QAbstractTableModel):
             return ""
         if self._best:
             return " ".join(self.words.chips(reading.choice))
-        return wording.rise(reading.damage.value)
+        return wording.brief_rise(reading.damage.value)
 
     def rowCount(self, parent: Index = NO_INDEX) -> int:  # noqa: N802
         return 0 if parent.isValid() else len(self.names)

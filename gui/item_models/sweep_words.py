@@ -47,8 +47,9 @@ def sweep_state(document: Document) -> SweepState:
         return SweepState(waits, planned)
     text = estimate_words(estimate)
     if not estimate.missing:
-        unseen = bool(estimate.known) and not atlas.readings
-        return SweepState(text, planned, "Show", document.can_sweep and unseen)
+        if atlas.readings or not estimate.known:
+            return SweepState(text, planned, "Extend")
+        return SweepState(text, planned, "Show", document.can_sweep)
     stopped = sweep is not None and sweep.resumable
     word = "Resume" if stopped else "Extend" if atlas.readings else "Start"
     return SweepState(text, planned, word, document.can_sweep)
@@ -57,7 +58,7 @@ def sweep_state(document: Document) -> SweepState:
 def _running(job: Job, planned: str) -> SweepState:
     parts = [job.stage.rstrip(".") or "Starting"]
     if job.steps:
-        parts.append(f"{job.step} of {job.steps} readings")
+        parts.append(wording.percent(job.share, 0))
     if job.left is not None:
         parts.append(f"{wording.duration(job.left)} left")
     return SweepState(", ".join(parts), planned, "Pause", job.state == "running", job.share)

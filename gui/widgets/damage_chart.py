@@ -11,7 +11,7 @@ from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QToolTip, QWidget
 
-from featherweight.gui import theme
+from featherweight.gui import theme, wording
 from featherweight.gui.widgets.charts import Chart
 
 SYMBOL, NEAR, FEW_DECADES = 7, 14, 2.5
@@ -109,6 +109,8 @@ def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     steps = (1,) if high - low > FEW_DECADES else (1, 2, 5)
     powers = range(math.floor(low), math.ceil(high) + 1)
     ticks = [
-        (power + math.log10(step), f"{step * 10.0**power:g}") for power in powers for step in steps
+        (power + math.log10(step), wording.brief_rise(step * 10.0**power))
+        for power in powers
+        for step in steps
     ]
     return [(place, text) for place, text in ticks if low <= place <= high]

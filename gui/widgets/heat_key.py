@@ -4,7 +4,7 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QBrush, QColor, QLinearGradient, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from featherweight.gui import theme
+from featherweight.gui import theme, wording
 from featherweight.gui.widgets.heat_map import hatch, ramp
 
 BAR_WIDTH, BAR_HEIGHT, SWATCH, GAP = 160, 10, 14, 14
@@ -26,7 +26,7 @@ class HeatKey(QWidget):
         middle = (low + high) // 2
         powers = [low, middle, high] if low < middle < high else [low, high]
         self._places = [(power - low) / (high - low) for power in powers]
-        self._numbers = tuple(f"{10.0**power:g}" for power in powers)
+        self._numbers = tuple(map(wording.power, powers))
         said = f"{title} from {self._numbers[0]} to {self._numbers[-1]} in powers of ten"
         self.setAccessibleDescription(f"{said}; cells are {', '.join(KNOWN)}")
         self.setToolTip(said)

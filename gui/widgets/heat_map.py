@@ -46,8 +46,9 @@ DARK_RAMP = ("#2d2350", "#55246b", "#7d2a72", "#a93368", "#d24b50", "#ee7a32", "
 LEVELS = 64
 HATCHED = 0.6
 NOTHING, ESTIMATED, MEASURED, FAILED = range(4)
-ROW_HEIGHT, NAMES_WIDTH = 22, 190
-NARROWEST, WIDEST, ROOM_FOR_WORDS = 14, 120, 44
+ROW_HEIGHT, NAMES_WIDTH = 22, 170
+NARROWEST, WIDEST, ROOM_FOR_WORDS = 14, 120, 32
+WORD_EDGE = 2
 
 
 @dataclass(frozen=True)
@@ -204,18 +205,20 @@ class HeatMap(QTableView):
         width = self.columnWidth(columns[0])
         if width < ROOM_FOR_WORDS:
             return
+        metrics = self.fontMetrics()
         inks = [QColor("#16181d"), QColor("#ffffff")]
         for row in rows:
             top = self.rowViewportPosition(row)
             for column in columns:
                 if self.heat.kinds[row, column] in (NOTHING, FAILED):
                     continue
+                word = metrics.elidedText(
+                    self.heat.word(row, column), Qt.TextElideMode.ElideRight, width - 2 * WORD_EDGE
+                )
                 dark = self._image.pixelColor(column, row).lightnessF() < 0.5
                 painter.setPen(inks[dark])
                 box = QRect(self.columnViewportPosition(column), top, width, ROW_HEIGHT)
-                painter.drawText(
-                    box, int(Qt.AlignmentFlag.AlignCenter), self.heat.word(row, column)
-                )
+                painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), word)
 
     def _paint_marks(self, painter: QPainter, rows: range, columns: range) -> None:
         shades = theme.colours()

@@ -12,7 +12,7 @@ TIPS = {
     "Start": "Try every planned setting on every layer",
     "Pause": "Stop after the reading under way; everything read is kept",
     "Resume": "Go on where the sweep was paused",
-    "Extend": "Read what the plan has more than was read",
+    "Extend": "Read what the plan has more than was read; change the plan to read more",
     "Show": "Show the readings that are kept beside the project",
 }
 STEPS = 1000
@@ -87,5 +87,5 @@ class SweepBar(QWidget):
 
     def _dress(self) -> None:
         word = self.start_button.text()
-        icon = {"Pause": "cancel", "Resume": "resume"}.get(word, "run")
+        icon = {"Pause": "pause", "Resume": "resume"}.get(word, "run")
         self.start_button.setIcon(icons.icon(icon, theme.colours().on_accent))
