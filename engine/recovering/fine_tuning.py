@@ -75,7 +75,7 @@ class _Training:
         self.epoch_steps = _steps_of_an_epoch(task, self.batch)
         self.steps = settings.epochs * self.epoch_steps
         self.optimizer = _optimizer(network.module, settings)
-        self.teacher = teacher_of(task, settings) if settings.learns else None
+        self.teacher = teacher_of(task, settings) if settings.learns and self.steps else None
         self.hints = hints_between(network, self.teacher) if self.teacher else None
         self.gradual = gradual_forms(network)
         self.refines = any(form.precision is not None for form in self.gradual)
@@ -87,8 +87,8 @@ class _Training:
 
     def run(self, folder: Path | None) -> Curve:
         self.folder = folder
-        self.name = self._fingerprint() if folder else ""
         try:
+            self.name = self._fingerprint() if folder else ""
             if not self._resume():
                 self._measure_norms()
             if self.teacher:
@@ -115,9 +115,8 @@ class _Training:
             self._measure_if_due()
         except CancelledError:
             # At the switch the network may be on either side of it: the checkpoint before stays.
-            if self.progressed.step and not (
-                self.refines and self.progressed.step == self.ramp.switch
-            ):
+            switching = self.refines and self.progressed.step == self.ramp.switch
+            if self.progressed.step and not switching:
                 self._save(FILE)
             raise
         self._save(FILE)
