@@ -2,8 +2,10 @@
 
 - `problem`: items and their options as arrays, the limits, and a solution.
 - `frontier`: the best for every budget of one resource at once, from convex hulls.
-- `multipliers`: several limits at a time, by prices of the resources.
-- `polishing`: what prices leave over is spent, and what is over a limit is saved.
-- `core`: what is left to decide near the known choice, by dynamic programming.
-- `exact`: the optimum, by branch and bound.
+- `multipliers`: a choice within several limits at a time, in milliseconds.
+- `exact`: the optimum, by a solver for any linear programme.
+
+What `multipliers` does, in its order: `reduction` leaves out what cannot fit and brings all numbers
+to one size; `relaxation` finds prices of the resources and a bound; `polishing` makes a choice at
+prices fit; `branching` decides what is still open, of which `nearby` lists all that is few.
 """

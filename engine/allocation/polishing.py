@@ -4,28 +4,54 @@ import numpy as np
 
 from featherweight.engine.allocation.problem import Floats, Ints, Problem
 
-CELLS, PAIRS, ROUNDS = 400_000, 24, 64
+ROUNDS = 24
+# So many changes are tried with each other.
+PAIRED = 200
+# Where there are more numbers, the options that are the least dear at the prices are looked at.
+NUMBERS, FEWEST = 20_000, 8
+
+
+def rounded(problem: Problem, choices: Ints, prices: Floats) -> Ints | None:
+    """Return a choice within the limits of a reduced problem near one that need not be.
+
+    `prices`, (resources,), tell which changes cost little. None where none is found.
+    """
+    width = max(FEWEST, NUMBERS // max(problem.costs[:, :, 0].size, 1))
+    if width >= problem.losses.shape[1]:
+        return _mended(problem, choices, prices)
+    rows = np.arange(problem.items)[:, None]
+    dear = problem.losses + np.tensordot(prices, problem.costs, 1)
+    # What is chosen stays in view, whatever it costs.
+    dear[rows[:, 0], choices] = -np.inf
+    order = np.argpartition(dear, width, axis=1)[:, :width]
+    narrow = Problem(problem.losses[rows, order], problem.costs[:, rows, order], problem.limits)
+    found = _mended(narrow, (order == choices[:, None]).argmax(1), prices)
+    return None if found is None else order[rows[:, 0], found]
+
+
+def _mended(problem: Problem, choices: Ints, prices: Floats) -> Ints | None:
+    found = repaired(problem, choices)
+    return None if found is None else exchanged(problem, polished(problem, found), prices)
 
 
 def repaired(problem: Problem, choices: Ints) -> Ints | None:
-    """Return a choice within the limits, the cheapest change first; None where none is found."""
+    """Return a choice within the limits of a reduced problem, the cheapest changes first.
+
+    None where none is found.
+    """
     choices, rows = choices.copy(), np.arange(problem.items)
-    scale = np.where(
-        np.isfinite(problem.limits), np.maximum(np.abs(problem.limits), 1e-300), np.inf
-    )
-    for _ in range(3 * problem.items):
-        over = np.maximum(problem.totals(choices) - problem.bounds(), 0) / scale
-        if not over.any():
+    free = 1e-4 * problem.loss(choices) + 1e-12
+    for _ in range(ROUNDS):
+        over = problem.costs[:, rows, choices].sum(1) - problem.limits
+        if (over <= 0).all():
             return choices
-        change = (problem.costs - problem.costs[:, rows, choices][:, :, None]) / scale[
-            :, None, None
-        ]
-        saved = over.sum() - np.maximum(
-            over[:, None, None] + np.where(over[:, None, None] > 0, change, 0), 0
-        ).sum(0)
-        lost = problem.losses - problem.losses[rows, choices][:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            price = np.where((saved > 0) & np.isfinite(lost), lost / saved, np.inf)
+        lost, spent = _changes(problem, choices)
+        lacking = np.maximum(over, 0).sum()
+        saved = lacking - np.maximum(spent + over[:, None, None], 0).sum(0)
+        price = np.full(lost.shape, np.inf)
+        # Changes that lose hardly anything are taken for the same, so that they save much; savings
+        # that are no more than rounding would go round in circles.
+        np.divide(np.maximum(lost, free), saved, out=price, where=saved > 1e-13)
         item, option = np.unravel_index(int(price.argmin()), price.shape)
         if not np.isfinite(price[item, option]):
             return None
@@ -34,52 +60,44 @@ def repaired(problem: Problem, choices: Ints) -> Ints | None:
 
 
 def polished(problem: Problem, choices: Ints) -> Ints:
-    """Return a choice within the limits that no change of one item betters, and few of two do."""
-    choices = choices.copy()
+    """Return a choice within the limits that hardly any change of one item betters."""
+    choices, rows = choices.copy(), np.arange(problem.items)
     for _ in range(ROUNDS):
-        while _better_one(problem, choices):
-            pass
-        if not _better_two(problem, choices):
+        free = problem.limits - problem.costs[:, rows, choices].sum(1)
+        lost, spent = _changes(problem, choices)
+        lost = np.where((spent <= free[:, None, None]).all(0), lost, 0.0)
+        item, option = np.unravel_index(int(lost.argmin()), lost.shape)
+        if not lost[item, option] < 0:
             break
+        choices[item] = option
     return choices
 
 
-def _better_one(problem: Problem, choices: Ints) -> bool:
-    """Make the best change of one item that fits, in place; say whether there was one."""
-    lost, spent = _changes(problem, choices)
-    free = problem.bounds() - problem.totals(choices)
-    lost = np.where((spent <= free[:, None, None]).all(0), lost, np.inf)
-    item, option = np.unravel_index(int(lost.argmin()), lost.shape)
-    if not lost[item, option] < 0:
-        return False
-    choices[item] = option
-    return True
+def exchanged(problem: Problem, choices: Ints, prices: Floats) -> Ints:
+    """Return a choice within the limits that no two changes better, of those that cost little.
 
-
-def _better_two(problem: Problem, choices: Ints) -> bool:
-    """Make the best change of two items, the first of which saves at a small loss, in place."""
-    lost, spent = _changes(problem, choices)
-    free = problem.bounds() - problem.totals(choices)
-    limited = np.isfinite(problem.limits)
-    saves = (spent[limited] <= 0).all(0) & (spent[limited] < 0).any(0) & (lost >= 0)
-    # In small problems every pair is tried, in large ones those that begin with little loss.
-    pairs = max(PAIRS, CELLS // lost.size)
-    ranked = np.argsort(np.where(saves, lost, np.inf), axis=None)[:pairs]
-    best, found = 0.0, None
-    for place in ranked:
-        item, option = np.unravel_index(int(place), lost.shape)
-        if not saves[item, option] or not np.isfinite(lost[item, option]):
+    Little at prices of the resources, (resources,).
+    """
+    choices, rows = choices.copy(), np.arange(problem.items)
+    surplus = problem.losses + np.tensordot(prices, problem.costs, 1)
+    surplus -= surplus.min(1, keepdims=True)
+    for _ in range(ROUNDS):
+        left = surplus.copy()
+        left[rows, choices] = np.inf
+        count = min(PAIRED, left.size - 1)
+        item, option = np.unravel_index(np.argpartition(left, count, axis=None)[:count], left.shape)
+        lost = problem.losses[item, option] - problem.losses[item, choices[item]]
+        spent = problem.costs[:, item, option] - problem.costs[:, item, choices[item]]
+        free = problem.limits - problem.costs[:, rows, choices].sum(1)
+        sums = np.where(item[:, None] != item, lost[:, None] + lost, 0.0)
+        for one, room in zip(spent, free, strict=True):
+            sums[one[:, None] + one > room] = 0.0
+        first, second = np.unravel_index(int(sums.argmin()), sums.shape)
+        if not sums[first, second] < -1e-12:
             break
-        left = free - spent[:, item, option]
-        second = np.where((spent <= left[:, None, None]).all(0), lost, np.inf)
-        second[item] = np.inf
-        other = np.unravel_index(int(second.argmin()), second.shape)
-        won = float(second[other] + lost[item, option])
-        if won < best - 1e-15:
-            best, found = won, ((item, option), other)
-    for item, option in found or ():
-        choices[item] = option
-    return found is not None
+        for change in (first, second):
+            choices[item[change]] = option[change]
+    return choices
 
 
 def _changes(problem: Problem, choices: Ints) -> tuple[Floats, Floats]:

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-# Sums of many floats in another order may be off by this share of the limit.
-TOLERANCE = 1e-9
+Flags = npt.NDArray[np.bool_]
+# A limit may be passed by this share of itself, and by what sums in another order may differ.
+TOLERANCE, ROUNDING = 1e-9, 1e-13
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,8 @@ class Problem:
 
     def bounds(self) -> Floats:
         """Return the limits with what rounding may add."""
-        return np.asarray(self.limits + np.abs(self.limits) * TOLERANCE)
-
-    def least(self) -> Floats:
-        """Return the least that each resource can cost, whatever the others then do."""
-        known = np.where(np.isfinite(self.losses), self.costs, np.inf)
-        return np.asarray(known.min(2).sum(1))
+        sums = np.abs(self.costs).max(2, initial=0.0).sum(1)
+        return np.asarray(self.limits + TOLERANCE * np.abs(self.limits) + ROUNDING * sums)
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,20 @@ def problem_of(
     if not (np.isfinite(given).all() and np.isfinite(spent).all()):
         raise ValueError("a loss or a cost is not finite")
     return Problem(padded, spent, np.asarray(limits, dtype=np.float64))
+
+
+def swapped(problem: Problem, resource: int, most: float) -> Problem:
+    """Return the problem of the least of one resource, losing at most so much.
+
+    The losses become the last of the resources; all limits stay.
+    """
+    known = np.isfinite(problem.losses)
+    losses = np.where(known, problem.losses, 0.0)
+    return Problem(
+        np.where(known, problem.costs[resource], np.inf),
+        np.concatenate([problem.costs, losses[None]]),
+        np.append(problem.limits, most),
+    )
 
 
 def solution(problem: Problem, choices: Ints) -> Solution:
