@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -50,7 +51,8 @@ class Trial:
 class Bench:
     """A network and its data. Trials run in the session that the window uses too.
 
-    The dense network that had the same extra training is the control of a trial that trains.
+    The dense network that had the same extra training, by labels alone, is the control of a trial
+    that trains.
     """
 
     def __init__(self, source: Source, data: TaskSource, folder: Path) -> None:
@@ -90,7 +92,11 @@ class Bench:
         return found
 
     def control(self, recovery: FineTuning | None) -> Right:
-        """Return what the dense network gets right after as much extra training."""
+        """Return what the dense network gets right after as much extra training by labels."""
+        if recovery:
+            recovery = msgspec.structs.replace(
+                recovery, gradual=0.0, distillation=0.0, hidden="none", teacher=""
+            )
         if recovery not in self._controls:
             network = self.network
             if recovery:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import msgspec
 from integer_export import decibels, faster, in_integers, prepared
 from methods_bench import Bench, Measured, Trial
 from methods_rows import (
@@ -25,7 +26,8 @@ from featherweight.engine.writing.onnx_export import export
 from featherweight.engine.writing.onnx_weights import needed_opset
 
 LENET = ("conv1", "conv2", "fc1", "fc2")
-SHORT = "epochs of 10,000 images with hard labels, where the catalogue's are of 60,000 or distil"
+SHORT = "epochs of 10,000 images, where the catalogue's are of 60,000"
+TAUGHT = ("A-T2", "A-L8")
 CALIBRATION, MACS_LEFT, BLOCK = 64, 0.7, 8
 
 
@@ -104,10 +106,15 @@ def factor_rows(block: tuple[str, ...]) -> Iterator[Row]:
 def again(
     section: str, title: str, layers: dict[str, Choice], epochs: int, gates: tuple[Gate, ...]
 ) -> Row:
-    """Return a row of the residual network with extra training."""
+    """Return a row of the residual network with extra training.
+
+    Where outputs and hidden layers of the original were measured to help, it is the teacher.
+    """
     recovery = FineTuning(
         epochs=epochs, optimizer="adamw", learning_rate=2e-3, batch_size=64, weight_decay=0.01
     )
+    if section in TAUGHT:
+        recovery = msgspec.structs.replace(recovery, distillation=0.7, hidden="outputs")
     trial = Trial(layers, recovery, calibration=1024)
     return replace(recipe_row(section, "residual", title, trial, gates), reason=SHORT)
 
