@@ -26,7 +26,9 @@ a contract in pyproject.toml checks):
 - `calibrating`, `recovering`, `compression`, `archive_export`: evidence measured; training that
   gives accuracy back; a recipe run from start to end; its outcome to take away.
 - `prediction`: what a recipe would give, without running it. `atlas`: what a change of one layer
-  does to the loss and to the outputs, and from which strength on it gains nothing.
+  does to the loss and to the outputs, estimated and measured, and from which strength on it gains
+  nothing.
 - `allocation`: a multiple-choice knapsack. `allocating`: the atlas made into one, a recipe of it.
+- `opened_network`: the open network and all that is known of it.
 - `session`: the one façade. `worker` and `command_line` (with `terminal`) are two ways to drive it.
 """

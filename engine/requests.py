@@ -80,9 +80,13 @@ class ExportResult(Request, frozen=True, kw_only=True):
 
 
 class PlanSweep(Request, frozen=True, kw_only=True):
-    """Ask what a sweep would take; without a plan also for a sensible one. See SweepPlanned."""
+    """Ask what a sweep would take; without a plan also for a sensible one. See SweepPlanned.
+
+    What the folder `store` has need not be read; without it, what the newest sweep's folder has.
+    """
 
     plan: SweepPlan | None = None
+    store: str = ""
 
 
 class Sweep(Request, frozen=True, kw_only=True):

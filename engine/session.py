@@ -4,27 +4,22 @@ The window's process, the command line and a script all use a Session, so a reci
 bytes whoever runs it.
 """
 
-import dataclasses
 import datetime
-import hashlib
 import shutil
-from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
+from featherweight.engine.allocating.kept_plan import keep_plan, kept_plan
 from featherweight.engine.applicability import (
-    Chosen,
     check_trainable,
-    chosen_methods,
-    locks,
 )
 from featherweight.engine.archive_export import export_archive
 from featherweight.engine.atlas.sensitivity import SensitivityReport, estimate, samples_digest
-from featherweight.engine.atlas.strength import Data, StrengthTracer, Tell
+from featherweight.engine.atlas.strength import Tell
+from featherweight.engine.atlas.sweep import Tell as TellReadings
 from featherweight.engine.calibrating.collecting import Collector
-from featherweight.engine.compression import codings, constrain, passes, restructured
+from featherweight.engine.compression import codings, constrain, halve_biases, passes, restructured
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
     ExportFormat,
@@ -33,27 +28,34 @@ from featherweight.engine.events import (
     TaskSource,
     TaskSummary,
 )
-from featherweight.engine.figures import Figure
-from featherweight.engine.inspecting.coupling import Coupling, analyse
-from featherweight.engine.inspecting.graph_outline import outline
 from featherweight.engine.inspecting.latency import LatencyReport, measure
 from featherweight.engine.inspecting.statistics import details
-from featherweight.engine.inspecting.survey import FUNCTIONS_LOCK, survey
-from featherweight.engine.jobs import Check, Job, unchecked
+from featherweight.engine.jobs import Job
 from featherweight.engine.layer import LayerDetails, NetworkSummary
 from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.methods.registry import methods
-from featherweight.engine.network import Network, fingerprint
+from featherweight.engine.opened_network import OpenedNetwork, measures_of
 from featherweight.engine.options import MethodDescription, Slot
-from featherweight.engine.prediction import Predictor, cost_of
+from featherweight.engine.prediction import cost_of
 from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import Recipe, recipe_to_yaml
+from featherweight.engine.readings import (
+    Allocation,
+    AllocationRules,
+    Frontier,
+    Guilt,
+    Limits,
+    Resource,
+    SweepEstimate,
+    SweepPlan,
+    SweepSummary,
+)
+from featherweight.engine.recipe import Recipe
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.recovering.gradual import at_once, soften
-from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
-from featherweight.engine.task import Task, read_task
-from featherweight.engine.weight_forms import CompactLayer, densified, settle
+from featherweight.engine.results import Cost, Export, Prediction, Result
+from featherweight.engine.task import read_task
+from featherweight.engine.weight_forms import densified, settle
 from featherweight.engine.writing.archive import storable_graph, write_archive
 from featherweight.engine.writing.exported_program import write_exported_program
 from featherweight.engine.writing.files import check_target, make_folder
@@ -65,19 +67,16 @@ from featherweight.engine.writing.state_dict import write_state_dict
 
 FIXED_STEPS = 4
 INTEGERS = IntegerOptions()
+RULES = AllocationRules()
 # Sensitivity is told of what is strong enough to tell layers apart and small enough for a proxy.
 SENSITIVE_TO = Integer(bits=4)
-UNPACKED = (
-    "Its weights were stored in few bits and are float32 here: choose a precision again for layers "
-    "that you compress further."
-)
 
 
 class Session:
     """One open network with its task. What takes long takes a Job and can be cancelled."""
 
     def __init__(self) -> None:
-        self._open: _Open | None = None
+        self._open: OpenedNetwork | None = None
         self._sensitivities: dict[str, SensitivityReport] = {}
         self._errors: dict[bytes, float] = {}
 
@@ -91,7 +90,7 @@ class Session:
 
         Raises UserError, and TrustNeededError where the file needs code that is not allowed.
         """
-        self._open = _Open(read_network(source), self._errors)
+        self._open = OpenedNetwork(read_network(source), self._errors)
         return self._open.summary
 
     @property
@@ -165,6 +164,75 @@ class Session:
         names = tuple(name for name in layers if not recipe.choice(name).empty)
         opened.tracer.trace(recipe, names, slot, opened.data, job, tell)
 
+    def plan_sweep(
+        self, plan: SweepPlan | None = None, store: str = ""
+    ) -> tuple[SweepPlan, SweepEstimate]:
+        """Return a plan, without one a sensible one, and what it takes beside what a store has.
+
+        Without a store that of the newest sweep counts. Raises UserError where the plan names what
+        is not there.
+        """
+        atlas = self._opened.atlas
+        plan = atlas.plan() if plan is None else plan
+        return plan, atlas.estimate(plan, store)
+
+    def sweep(self, plan: SweepPlan, store: str, job: Job, tell: TellReadings) -> SweepSummary:
+        """Read what layers lose by the choices of a plan, what the folder `store` lacks of it.
+
+        `tell` gets readings at most 20 times a second: what is known, estimates, then what is
+        measured. In the end a few whole networks are tried, to learn how the metric falls with the
+        damage. Raises UserError, CancelledError.
+        """
+        opened = self._opened
+        keep_plan(self._kept(store, "plan"), plan)
+        summary = opened.atlas.sweep(plan, store, job, tell)
+        if summary.metric:
+            opened.desk.calibrate(self._kept(store, "networks"), job)
+        return summary
+
+    def recall_sweep(self, store: str, job: Job) -> None:
+        """Take up what sweeps have read into a folder; what is missing of their plan is read.
+
+        Raises UserError without any, CancelledError.
+        """
+        plan = kept_plan(self._kept(store, "plan"))
+        if plan is None:
+            raise UserError(
+                f"{store} has no readings of this network on this data.", "Run `sweep` first."
+            )
+        self.sweep(plan, store, job, lambda _: None)
+
+    @property
+    def cost(self) -> Cost:
+        """What the open network costs. Raises UserError where none is open."""
+        return self._opened.predictor.before
+
+    @property
+    def latency(self) -> float:
+        """Milliseconds of all layers, as far as they were measured."""
+        return sum(layer.latency.value for layer in self.summary.layers if layer.latency)
+
+    def allocate(
+        self, limits: Limits, rules: AllocationRules = RULES, least: Resource = "bits"
+    ) -> Allocation:
+        """Return the best choices within limits, by the readings that there are.
+
+        Raises UserError where nothing was read, or no choice keeps the limits.
+        """
+        return self._opened.desk.allocate(limits, rules, least)
+
+    def frontier(self, resource: Resource, rules: AllocationRules = RULES) -> Frontier:
+        """Return the least damage for every budget. Raises UserError where nothing was read."""
+        return self._opened.desk.frontier(resource, rules)
+
+    def refine_allocation(self, limits: Limits, rules: AllocationRules, job: Job) -> Allocation:
+        """Correct an allocation with the real network. Raises UserError, CancelledError."""
+        return self._opened.desk.refine(limits, rules, job)
+
+    def find_guilty(self, recipe: Recipe, job: Job) -> tuple[Guilt, ...]:
+        """Name the layers that lose more than predicted. Raises UserError, CancelledError."""
+        return self._opened.desk.blame(recipe, job)
+
     def compress(self, recipe: Recipe, name: str, folder: str, job: Job) -> Result:
         """Run a recipe on the open network and write the result's archive into `folder`.
 
@@ -187,6 +255,7 @@ class Session:
         made = restructured(opened.network, opened.coupling, chosen, job.check, collect)
         constrain(made, first, job.check, collect)
         soften(made, chosen, recipe.recovery)
+        halve_biases(made, chosen)
         job.advance("Compressing the layers")
         curve: tuple[tuple[int, float, float], ...] = ()
         if recipe.recovery and recipe.recovery.acts:
@@ -205,7 +274,7 @@ class Session:
             recipe=recipe,
             archive=archive.name,
             before=before,
-            after=_measures(quality, cost_of(densified(made)), ledger.bytes),
+            after=measures_of(quality, cost_of(densified(made)), ledger.bytes),
             predicted=predicted,
             ledger=ledger,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -250,122 +319,12 @@ class Session:
             return write_exported_program(network, target, job)
         return export_archive(network, archive, target, job)
 
+    def _kept(self, store: str, what: str) -> Path:
+        """Return where a folder keeps something of this network on this task."""
+        return Path(store) / f"{self._opened.identity(Recipe())}.{what}.json"
+
     @property
-    def _opened(self) -> "_Open":
+    def _opened(self) -> OpenedNetwork:
         if self._open is None:
             raise UserError("No network is open.", "Open one first.")
         return self._open
-
-
-class _Open:
-    """The open network and what is known of it.
-
-    `stored` is as it was read; `network` has its weights unpacked, for looking and compressing.
-    """
-
-    def __init__(self, stored: Network, errors: dict[bytes, float]) -> None:
-        self.stored = stored
-        self.network = network = _unpacked(stored)
-        self.coupling = analyse(network)
-        self.predictor = Predictor(network, self.coupling)
-        self.task: Task | None = None
-        self._data: Data | None = None
-        self.quality: dict[str, Figure] = {}
-        summary = _with_coupling(survey(network), network, self.coupling)
-        nodes, edges = outline(network, {layer.name for layer in summary.layers})
-        self.summary = msgspec.structs.replace(summary, nodes=nodes, edges=edges)
-        shapes = {layer.name: layer.input_shape for layer in summary.layers}
-        self.tracer = StrengthTracer(network, self.coupling, shapes, errors)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A digest of all weights."""
-        return fingerprint(self.network)
-
-    @property
-    def data(self) -> Data | None:
-        """The task's data, None without a task."""
-        task = self.task
-        if task is None:
-            return None
-        if self._data is None or self._data.task is not task:
-            self._data = Data(task, samples_digest(task))
-        return self._data
-
-    def chosen(self, recipe: Recipe, check: Check = unchecked) -> dict[str, Chosen]:
-        return chosen_methods(self.network, self.coupling, recipe, check)
-
-    def any_task(self) -> Task:
-        """The task; without data, fidelity to the network itself on random inputs."""
-        if self.task is None:
-            self.task = read_task(TaskSource(kind="fidelity"), self.network)
-        return self.task
-
-    def identity(self, recipe: Recipe) -> str:
-        """Tell this run from every other: network, recipe and task."""
-        task = self.any_task()
-        data = str(Path(task.source.data).resolve()) if task.source.data else ""
-        text = "\n".join((self.fingerprint, recipe_to_yaml(recipe), task.kind, data))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @property
-    def read_from(self) -> tuple[str, ...]:
-        """The files that hold the person's network and data."""
-        return self.summary.path, self.task.source.data if self.task else ""
-
-    def measures(self, job: Job) -> Measures:
-        """Measure the network as it is, once for a task."""
-        if not self.quality:
-            self.quality = self.any_task().evaluate(self.network, job.check)
-        return _measures(self.quality, self.predictor.before, self.summary.file_bytes)
-
-    def add_latency(self, report: LatencyReport) -> None:
-        layers = tuple(
-            msgspec.structs.replace(
-                layer, latency=report.layers.get(layer.name), share=report.shares.get(layer.name)
-            )
-            for layer in self.summary.layers
-        )
-        self.summary = msgspec.structs.replace(self.summary, layers=layers)
-
-    def add_sensitivity(self, layers: Mapping[str, Figure], reasons: Mapping[str, str]) -> None:
-        known = tuple(
-            msgspec.structs.replace(
-                layer,
-                sensitivity=layers.get(layer.name),
-                sensitivity_lock=reasons.get(layer.name, ""),
-            )
-            for layer in self.summary.layers
-        )
-        self.summary = msgspec.structs.replace(self.summary, layers=known)
-
-
-def _unpacked(stored: Network) -> Network:
-    if not any(isinstance(layer, CompactLayer) for _, layer in stored.layers()):
-        return stored
-    unpacked = densified(stored)
-    return dataclasses.replace(unpacked, notes=(*stored.notes, UNPACKED))
-
-
-def _with_coupling(summary: NetworkSummary, network: Network, coupling: Coupling) -> NetworkSummary:
-    locked = locks(network, coupling)
-    everything = dict.fromkeys(methods(), FUNCTIONS_LOCK)
-    layers = tuple(
-        msgspec.structs.replace(
-            layer,
-            coupled=coupling.coupled(layer.name) if layer.name in locked else (),
-            locks=locked.get(layer.name, everything),
-        )
-        for layer in summary.layers
-    )
-    return msgspec.structs.replace(summary, layers=layers)
-
-
-def _measures(quality: Mapping[str, Figure], cost: Cost, file_bytes: int) -> Measures:
-    figures = {
-        **quality,
-        "parameters": Figure(cost.parameters, "", "measured"),
-        "macs": Figure(cost.macs, "MACs", "measured"),
-        "bytes": Figure(file_bytes, "B", "measured"),
-    }
-    return Measures(figures=figures)

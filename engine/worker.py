@@ -11,25 +11,32 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from featherweight.engine.errors import CancelledError, TrustNeededError, UserError
 from featherweight.engine.events import (
+    Allocated,
     Cancelled,
     Compressed,
     Described,
     Event,
     Exported,
     Failed,
+    FrontierTraced,
+    GuiltyFound,
     LatencyMeasured,
     Opened,
     Predicted,
+    ReadingsTaken,
     Ready,
     SensitivityEstimated,
     Started,
     StrengthTraced,
+    SweepEnded,
+    SweepPlanned,
     TaskReady,
     TraceEnded,
     TrustNeeded,
@@ -38,18 +45,25 @@ from featherweight.engine.events import (
 )
 from featherweight.engine.jobs import Job
 from featherweight.engine.options import Slot
+from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.requests import (
+    Allocate,
     AnyRequest,
     Cancel,
     Compress,
     DescribeLayer,
     EstimateSensitivity,
     ExportResult,
+    FindGuilty,
     MeasureLatency,
     OpenNetwork,
+    PlanSweep,
     Predict,
+    RefineAllocation,
     SetTask,
+    Sweep,
+    TraceFrontier,
     TraceStrength,
 )
 from featherweight.engine.results import StrengthTrace
@@ -58,7 +72,7 @@ if TYPE_CHECKING:
     from featherweight.engine.atlas.sensitivity import SensitivityReport
     from featherweight.engine.inspecting.latency import LatencyReport
 
-QUICK = (DescribeLayer, Predict)
+QUICK = (Allocate, DescribeLayer, PlanSweep, Predict, TraceFrontier)
 # These measure times, which nothing else that computes should lengthen.
 TIMING = (MeasureLatency, ExportResult)
 
@@ -162,12 +176,31 @@ class Worker:
             case TraceStrength(recipe=recipe, layers=names, slot=slot):
                 self._trace_strength(recipe, names, slot, job)
                 return TraceEnded(id=identity)
+            case PlanSweep(plan=plan, store=store):
+                found, estimate = session.plan_sweep(plan, store)
+                return SweepPlanned(id=identity, plan=found, estimate=estimate)
+            case Sweep(plan=plan, store=store):
+                summary = session.sweep(plan, store, job, self._tell_readings(job))
+                return SweepEnded(id=identity, summary=summary)
+            case Allocate(limits=limits, rules=rules, least=least):
+                allocation = session.allocate(limits, rules, least)
+                return Allocated(id=identity, allocation=allocation)
+            case TraceFrontier(resource=resource, rules=rules):
+                return FrontierTraced(id=identity, frontier=session.frontier(resource, rules))
+            case RefineAllocation(limits=limits, rules=rules):
+                refined = session.refine_allocation(limits, rules, job)
+                return Allocated(id=identity, allocation=refined)
+            case FindGuilty(recipe=recipe):
+                return GuiltyFound(id=identity, layers=session.find_guilty(recipe, job))
             case Compress(recipe=recipe, name=name, folder=folder):
                 return Compressed(id=identity, result=session.compress(recipe, name, folder, job))
             case ExportResult(archive=archive, format=kind, path=path, integers=integers):
                 export = session.export(archive, kind, path, job, integers)
                 return Exported(id=identity, export=export)
         raise UserError(f"the engine does not know {type(request).__name__}")
+
+    def _tell_readings(self, job: Job) -> Callable[[tuple[Reading, ...]], None]:
+        return lambda readings: self.emit(ReadingsTaken(id=job.id, readings=readings))
 
     def _trace_strength(self, recipe: Recipe, names: tuple[str, ...], slot: Slot, job: Job) -> None:
         def tell(trace: StrengthTrace) -> None:

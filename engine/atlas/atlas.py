@@ -40,6 +40,7 @@ class Atlas:
         self.task, self._predictor = task, predictor
         self._changes = Changes(network, coupling)
         self._ground: Ground | None = None
+        self._folder = ""
         self.readings: dict[str, Reading] = {}
 
     @property
@@ -55,12 +56,12 @@ class Atlas:
         return SweepPlan(choices=kept)
 
     def estimate(self, plan: SweepPlan, store: str = "") -> SweepEstimate:
-        """Return what a plan would take beyond what a store has; without one, all of it.
+        """Return what a plan would take beyond what a store has, without one the newest sweep's.
 
         One small batch is timed. Raises UserError where the plan names what is not there.
         """
         changes = self._changes.of(plan)
-        sweep = self._sweep(changes, plan, self._store(store))
+        sweep = self._sweep(changes, plan, self._store(store or self._folder))
         standing = sweep.standing()
         ground, samples = self._at_work, sweep.samples
         seconds, shares = self._timed(standing.active)
@@ -80,6 +81,7 @@ class Atlas:
         """
         changes = self._changes.of(plan)
         sweep = self._sweep(changes, plan, self._store(store))
+        self._folder = store
         known = len(changes) - len(sweep.standing().active)
         sweep.run(self._predictor, job, Telling(self._keeping(tell)))
         done = sweep.standing().done
