@@ -25,9 +25,10 @@ from featherweight.engine.options import Slot
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.requests import DescribeLayer, MeasureLatency, Predict
 from featherweight.engine.results import Prediction, Result
+from featherweight.gui.allocation_intents import AllocationIntents
 from featherweight.gui.atlas_readings import AtlasReadings
 from featherweight.gui.engine_client import EngineClient
-from featherweight.gui.job_intents import JobIntents
+from featherweight.gui.holds import Holds
 from featherweight.gui.keeper import Keeper
 from featherweight.gui.layer_latency import with_latency
 from featherweight.gui.layer_sensitivity import with_sensitivity
@@ -42,7 +43,7 @@ from featherweight.resources.demo.sources import demo_source, demo_task
 MOST_TRACED = 64
 
 
-class Document(JobIntents):
+class Document(AllocationIntents):
     """One network with its task, recipe and results, and what the engine said of them.
 
     Views read the attributes, connect to the signals, and change things only by the methods.
@@ -87,6 +88,8 @@ class Document(JobIntents):
         runs.swept.connect(self.atlas.end)
         runs.noticed.connect(self.noticed)
         self.strengths.changed.connect(self.strength_changed)
+        self.atlas.changed.connect(self.allocations.spoil)
+        self.holds_changed.connect(keeper.touch)
         keeper.changed.connect(self.path_changed)
         keeper.failed.connect(lambda sentence, hint: self.noticed.emit(sentence, hint, ""))
         self._client.received.connect(self.receive)
@@ -214,7 +217,7 @@ class Document(JobIntents):
 
     def receive(self, event: AnyEvent) -> None:
         """Take an event of the engine."""
-        takers = (self._opening, self._runs, self.strengths, self.atlas)
+        takers = (self._opening, self._runs, self.strengths, self.atlas, self.allocations)
         if any(taker.take(event) for taker in takers):
             return
         predicted = self._predicting.answered(event.id)
@@ -267,6 +270,8 @@ class Document(JobIntents):
         self._describing.forget()
         self.strengths.forget()
         self.atlas.forget()
+        self.allocations.forget()
+        self.holds = project.holds.among(self.layers) if project else Holds()
         self._editor.begin(self.layers, project.recipe if project else Recipe())
         self._runs.begin(project.unfinished if project else None)
         self._keeper.begin(attempt.path)
@@ -286,6 +291,7 @@ class Document(JobIntents):
     def _on_task_read(self, task: TaskSummary) -> None:
         if task != self.task:
             self.atlas.forget()
+            self.allocations.forget()
         self.task = task
         self.strengths.forget()
         self._settle("data")
@@ -313,6 +319,7 @@ class Document(JobIntents):
         self._describing.forget()
         self.strengths.forget()
         self.atlas.lose_engine()
+        self.allocations.lose_engine()
         again = self._opening.lose_engine()
         self._runs.lose_engine()
         self.noticed.emit(sentence, f"{hint} {again}".rstrip(), log)
@@ -320,14 +327,17 @@ class Document(JobIntents):
             self._predicting.ask(Predict(id=0, recipe=self.recipe))
 
     def _as_project(self) -> Project | None:
-        kept = self.recipe.layers or self.recipe.recovery or self.results or self.unfinished
+        recipe = self.recipe
+        held = None if self.holds.empty else self.holds
+        kept = recipe.layers or recipe.recovery or held or self.results or self.unfinished
         if self.source is None or not (kept or self.path):
             return None
         return Project(
             name=Path(self.name).stem,
             source=self.source,
             task=self._task_source,
-            recipe=self.recipe,
+            recipe=recipe,
+            holds=self.holds,
             unfinished=self.unfinished,
             results=self.results,
         )

@@ -13,6 +13,8 @@ class DocumentSignals(QObject):
     recipe_changed = Signal()
     prediction_changed = Signal()
     strength_changed = Signal()  # what is known of the selection's errors; see `strengths`
+    holds_changed = Signal()  # what allocations must leave alone; see `holds`
+    choices_allocated = Signal(object)  # names of layers whose choices an allocation changed
     selection_changed = Signal()
     results_changed = Signal()
     job_changed = Signal()  # state, progress or another job; see `job`

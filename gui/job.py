@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from featherweight.engine.events import JobStarted, Point, Progress
 
-JobKind = Literal["compress", "export", "sensitivity", "sweep"]
+JobKind = Literal["compress", "export", "sensitivity", "sweep", "refine", "blame"]
 JobState = Literal["running", "cancelling", "cancelled", "interrupted", "failed", "done"]
 
 

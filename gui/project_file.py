@@ -12,6 +12,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.recipe import Recipe, from_yaml, to_yaml
 from featherweight.engine.results import Result
+from featherweight.gui.holds import Holds
 
 SUFFIX = ".featherweight"
 
@@ -33,6 +34,7 @@ class Project(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: Source
     task: TaskSource | None = None
     recipe: Recipe = Recipe()
+    holds: Holds = Holds()
     unfinished: Unfinished | None = None
     results: tuple[Result, ...] = ()
 

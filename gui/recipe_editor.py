@@ -73,9 +73,12 @@ class RecipeEditor(QObject):
             recipe = msgspec.structs.replace(self.recipe, calibration=samples)
             self._push("Calibration samples", recipe, ("calibration",))
 
-    def use(self, recipe: Recipe, text: str) -> None:
-        """Take over a whole recipe of this network, as the step that `text` names."""
-        self._push(text, with_choices(self.layers, recipe, {}))
+    def use(self, recipe: Recipe, text: str, key: Key | None = None) -> None:
+        """Take over a whole recipe of this network, as the step that `text` names.
+
+        Those that follow each other with the same key are one step.
+        """
+        self._push(text, with_choices(self.layers, recipe, {}), key)
 
     def load(self, path: Path) -> None:
         """Take over what a recipe file says of this network's layers."""

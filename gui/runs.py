@@ -7,11 +7,13 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from featherweight.engine.events import (
+    Allocated,
     AnyEvent,
     Cancelled,
     Compressed,
     Exported,
     Failed,
+    GuiltyFound,
     IntegerOptions,
     JobStarted,
     Point,
@@ -20,9 +22,16 @@ from featherweight.engine.events import (
     SensitivityEstimated,
     SweepEnded,
 )
-from featherweight.engine.readings import SweepPlan
+from featherweight.engine.readings import AllocationRules, Limits, SweepPlan
 from featherweight.engine.recipe import Recipe
-from featherweight.engine.requests import Compress, EstimateSensitivity, ExportResult, Sweep
+from featherweight.engine.requests import (
+    Compress,
+    EstimateSensitivity,
+    ExportResult,
+    FindGuilty,
+    RefineAllocation,
+    Sweep,
+)
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.job import Job, JobState
 from featherweight.gui.project_file import Unfinished
@@ -41,6 +50,8 @@ class Runs(QObject):
     estimated = Signal(object)  # SensitivityEstimated
     read = Signal(object)  # readings of a sweep
     swept = Signal(object)  # SweepSummary, None where the sweep was stopped before its end
+    allocated = Signal(object)  # Allocation that the real network corrected
+    blamed = Signal(object)  # layers that lose more than predicted
     noticed = Signal(str, str, str)
 
     def __init__(self, client: EngineClient, parent: QObject) -> None:
@@ -103,6 +114,18 @@ class Runs(QObject):
         self.touched.emit()
         self.changed.emit()
 
+    def refine(self, limits: Limits, rules: AllocationRules) -> None:
+        """Correct an allocation with the real network."""
+        request = self._client.send(RefineAllocation(id=0, limits=limits, rules=rules))
+        self.job = Job(request=request, kind="refine", name="Refined budget")
+        self.changed.emit()
+
+    def blame(self, recipe: Recipe) -> None:
+        """Name the layers of a recipe that lose more than was predicted."""
+        request = self._client.send(FindGuilty(id=0, recipe=recipe))
+        self.job = Job(request=request, kind="blame", name="Layers to blame")
+        self.changed.emit()
+
     def cancel(self) -> None:
         """Ask the job to stop."""
         if self.job is not None and self.job.state == "running":
@@ -141,6 +164,14 @@ class Runs(QObject):
             case SweepEnded(summary=summary):
                 self._set_state("done")
                 self.swept.emit(summary)
+                return True
+            case Allocated(allocation=allocation):
+                self._set_state("done")
+                self.allocated.emit(allocation)
+                return True
+            case GuiltyFound(layers=layers):
+                self._set_state("done")
+                self.blamed.emit(layers)
                 return True
             case Cancelled(step=step):
                 job.step = step

@@ -10,6 +10,9 @@ LEFT = {
     " is opened again.",
     "export": "The file will not be written.",
     "sensitivity": "Nothing of the estimate is kept.",
+    "sweep": "What was read is kept; the sweep can go on from there.",
+    "refine": "The recipe stays as it is now.",
+    "blame": "No layer will be named.",
 }
 
 
