@@ -1,4 +1,4 @@
-"""The same Session without a window: inspect, sensitivity, compress, export, demo, methods."""
+"""The same Session without a window: inspect, sweep, allocate, compress, export and others."""
 
 import argparse
 import re
@@ -13,12 +13,12 @@ import msgspec
 if TYPE_CHECKING:
     from featherweight.engine.session import Session
 
-from featherweight.engine import worker
+from featherweight.engine import allocation_command, worker
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.events import Dtype, ExportFormat, IntegerOptions, Source, TaskSource
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import build, describe
-from featherweight.engine.recipe import read_recipe
+from featherweight.engine.recipe import read_recipe, recipe_to_yaml
 from featherweight.engine.terminal import Terminal
 from featherweight.engine.writing.files import check_target, make_folder, write_file
 from featherweight.resources.demo.sources import demo_recipe, demo_source, demo_task
@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_network(sensitivity)
     _add_data(sensitivity)
+    allocate = _command(
+        commands, "allocate", _allocate, "find the best choices for a budget, by what a sweep read"
+    )
+    _add_network(allocate)
+    _add_data(allocate)
+    allocation_command.add_options(allocate)
     compress = _command(commands, "compress", _compress, "run a recipe on a network")
     _add_network(compress)
     _add_data(compress)
@@ -206,6 +212,24 @@ def _sensitivity(asked: argparse.Namespace, terminal: Terminal) -> None:
     with terminal.job() as job:
         report = session.estimate_sensitivity(job)
     terminal.sensitivity(session.summary, report)
+
+
+def _allocate(asked: argparse.Namespace, terminal: Terminal) -> None:
+    make_folder(asked.output.parent)
+    check_target(asked.output, (asked.network, asked.data))
+    session, summary = _opened(asked)
+    rules = allocation_command.rules_of(asked, summary)
+    with terminal.job() as job:
+        session.recall_sweep(asked.store, job)
+        if asked.latency:
+            session.measure_latency(job)
+        limits = allocation_command.limits_of(asked, session.cost, session.latency)
+        if asked.refine:
+            allocation = session.refine_allocation(limits, rules, job)
+        else:
+            allocation = session.allocate(limits, rules, asked.least)
+    write_file(asked.output, recipe_to_yaml(allocation.recipe).encode())
+    terminal.allocation(allocation, session.cost, str(asked.output))
 
 
 def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:

@@ -17,8 +17,10 @@ from featherweight.engine import events
 from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.jobs import Job
 from featherweight.engine.layer import NetworkSummary
-from featherweight.engine.options import MethodDescription
-from featherweight.engine.results import Export, Result
+from featherweight.engine.options import SLOTS, MethodDescription
+from featherweight.engine.readings import Allocation
+from featherweight.engine.recipe import Choice
+from featherweight.engine.results import Cost, Export, Result
 from featherweight.resources.help.pages import method_page
 
 if TYPE_CHECKING:
@@ -127,6 +129,29 @@ class Terminal:
             self._out.print(f"Not told of {', '.join(names)}: {reason}")
         return None
 
+    def allocation(self, allocation: Allocation, source: Cost, path: str) -> None:
+        """Show what every layer takes, and what the whole is predicted to cost and to lose."""
+        if self._json:
+            return self._machine(allocation)
+        table = Table(title=path, title_justify="left", box=box.SIMPLE)
+        for title in ("layer", *SLOTS):
+            table.add_column(title)
+        for name, choice in allocation.recipe.layers.items():
+            table.add_row(name, *_words(choice))
+        self._out.print(table)
+        for resource in ("parameters", "macs", "bits"):
+            before, after = getattr(source, resource), getattr(allocation.cost, resource)
+            rate = before / after if after else float("inf")
+            self._out.print(
+                f"{resource}: {scaled(before)} to {scaled(after)}, {rate:.2f}× (estimated)"
+            )
+        basis = "measured" if allocation.measured else "estimated"
+        self._out.print(f"damage: {allocation.damage:.4g} ({basis})")
+        if (drop := allocation.drop) is not None:
+            self._out.print(f"drop: {drop.value:.2f} ± {drop.error:.2f} points (estimated)")
+        self._out.print(f"Written: {path}", soft_wrap=True)
+        return None
+
     def result(self, result: Result, path: str) -> None:
         """Show a result's figures before and after, and where it is."""
         if self._json:
@@ -232,6 +257,15 @@ def figure_text(name: str, figure: Figure) -> str:
     if name in ("parameters", "macs"):
         return scaled(figure.value)
     return f"{figure.value:.4g} {figure.unit}".strip()
+
+
+def _words(choice: Choice) -> list[str]:
+    words = []
+    for slot in SLOTS:
+        setting = choice.setting(slot)
+        options = () if setting is None else map(str, setting.options.values())
+        words.append("" if setting is None else " ".join((setting.method, *options)))
+    return words
 
 
 def _share(part: int, whole: int) -> str:

@@ -9,7 +9,13 @@ from featherweight.engine.allocating.accuracy import Fall
 from featherweight.engine.allocating.allocator import Allocator
 from featherweight.engine.allocating.comparing import Comparison
 from featherweight.engine.allocating.planner import Planner
-from featherweight.engine.allocating.true_networks import Truth, calibrated, guilty, refined
+from featherweight.engine.allocating.true_networks import (
+    CALIBRATIONS,
+    Truth,
+    calibrated,
+    guilty,
+    refined,
+)
 from featherweight.engine.jobs import Check, Job, unchecked
 from featherweight.engine.readings import (
     Allocation,
@@ -70,6 +76,7 @@ class AllocationDesk:
         """
         truths = _read(kept)
         asked = self._allocator(job.check)
+        job.begin(CALIBRATIONS)
 
         def measure(recipe: Recipe) -> Truth:
             key = msgspec.json.encode(recipe).decode()

@@ -1,7 +1,7 @@
 """Keeps an allocator up to date with the readings of an open network."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from featherweight.engine.allocating.accuracy import Fall, fitted
 from featherweight.engine.allocating.allocator import Allocator, Whole
@@ -33,12 +33,18 @@ class Planner:
     """
 
     def __init__(
-        self, network: Network, coupling: Coupling, predictor: Predictor, layers: Sequence[Layer]
+        self,
+        network: Network,
+        coupling: Coupling,
+        predictor: Predictor,
+        layers: Callable[[], Sequence[Layer]],
     ) -> None:
+        """Plan for a network; `layers` gives its layers with what was measured of them so far."""
         self._network = network
         self._coupling = coupling
         self._predictor = predictor
-        self._layers = {layer.name: layer for layer in layers}
+        self._told = layers
+        self._layers = {layer.name: layer for layer in layers()}
         self._costs: dict[str, LayerCosts] = {}
         self._lefts: dict[tuple[tuple[str, ...], bytes], Mapping[str, float]] = {}
         self._options: dict[str, tuple[object, tuple[Option, ...]]] = {}
