@@ -11,12 +11,14 @@ from featherweight.engine.functional_layers import is_usual
 from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.budgets import ShareMethod
+from featherweight.engine.methods.half_tables import fits_half
 from featherweight.engine.methods.method import (
     CodingMethod,
     FactorMethod,
     Method,
     PrecisionMethod,
     SparsityMethod,
+    biases,
     stored_weights,
 )
 from featherweight.engine.methods.registry import method_of, methods
@@ -48,12 +50,13 @@ UNMEASURED = "The network's script computes with its weights, so its inputs cann
 
 @dataclass(frozen=True)
 class Chosen:
-    """The methods of one layer, made from its choice."""
+    """The methods of one layer, made from its choice, and whether biases take 16 bits."""
 
     structure: ChannelPruning | FactorMethod | None = None
     sparsity: SparsityMethod | None = None
     precision: PrecisionMethod | None = None
     coding: CodingMethod | None = None
+    half_biases: bool = False
 
 
 def locks(network: Network, coupling: Coupling) -> dict[str, dict[str, str]]:
@@ -96,6 +99,8 @@ def chosen_methods(
                     message = f"Layer {name} cannot take {method.name}: {reason}"
                     raise UserError(message, "Take it out of the recipe.")
             found[name] = _chosen(made, layer, check)
+            if recipe.side_bits == 16:
+                found[name] = _narrowed(found[name], layer)
             if reason := _mask_lock(found[name]):
                 message = f"Layer {name} cannot have both a sparsity and this precision: {reason}"
                 raise UserError(message, "Take one of the two out.")
@@ -121,6 +126,20 @@ def _shared_out(layers: dict[str, nn.Module], found: dict[str, Chosen]) -> dict[
         name: replace(chosen, sparsity=own.get(name, chosen.sparsity))
         for name, chosen in found.items()
     }
+
+
+def _narrowed(chosen: Chosen, layer: nn.Module) -> Chosen:
+    """Let scales and biases take 16 bits where they keep well, as the source's numbers say.
+
+    By these, because a prediction and a run have to take the same.
+    """
+    tensors = {name: value.detach() for name, value in layer.named_parameters(recurse=False)}
+    weights = [tensors[name] for name in stored_weights(layer)]
+    return replace(
+        chosen,
+        precision=chosen.precision.narrowed(weights) if chosen.precision else None,
+        half_biases=all(fits_half(tensors[name]) for name in biases(layer)),
+    )
 
 
 def _made(name: str, choice: Choice) -> dict[Slot, Method]:

@@ -1,7 +1,8 @@
 """A recipe's choices carried out on a network, in the order of the slots.
 
-`restructured` changes shapes, `constrained` puts weights on their masks and grids in a form that
-still trains, `settle` gives the final small form. Coding happens when the archive is written.
+`restructured` changes shapes, `constrain` puts weights on their masks and grids in a form that
+still trains, `halve_biases` does so with biases, `settle` gives the final small form. Coding
+happens when the archive is written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,14 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.coding.sparse_index import SparseIndex
 from featherweight.engine.methods.equalization import equalize
-from featherweight.engine.methods.method import CodingMethod, FactorMethod, stored_weights
+from featherweight.engine.methods.method import (
+    CodingMethod,
+    FactorMethod,
+    biases,
+    stored_weights,
+)
 from featherweight.engine.methods.network_surgery import ROUNDS, operate
+from featherweight.engine.methods.precision.float16 import Float16Form, TrainableFloat16
 from featherweight.engine.methods.sparsity.network_surgeon import NetworkSurgeon
 from featherweight.engine.methods.structure.channel_pruning import (
     ChannelPruning,
@@ -34,6 +41,8 @@ from featherweight.engine.weight_forms import (
     StoredForm,
     Symbols,
     TrainableForm,
+    WeightForm,
+    form_lock,
 )
 
 # What is measured again and again during a surgery of all layers, before all else.
@@ -127,6 +136,31 @@ def constrain(
                 network.replace(part, CompactLayer(layer, dict(forms)))
 
 
+def halve_biases(network: Network, chosen: Mapping[str, Chosen]) -> None:
+    """Let biases of chosen layers, where they are to take 16 bits, train as float16, in place.
+
+    To be called when the weights have their forms.
+    """
+    for name, methods in chosen.items():
+        for part in network.parts[name] if methods.half_biases else ():
+            layer = network.layer(part)
+            if isinstance(layer, CompactLayer):
+                for bias in [one for one in biases(layer.rest) if one not in layer.forms]:
+                    form = TrainableFloat16(layer.rest.pop(bias), None, Float16Form)
+                    layer.forms[bias] = form
+            elif names := halved_biases(layer):
+                forms: dict[str, WeightForm] = {
+                    bias: TrainableFloat16(layer.get_parameter(bias), None, Float16Form)
+                    for bias in names
+                }
+                network.replace(part, CompactLayer(layer, forms))
+
+
+def halved_biases(layer: nn.Module) -> list[str]:
+    """Return which biases of a plain layer can take 16 bits."""
+    return [] if form_lock(layer) else biases(layer)
+
+
 def constrained_form(
     weight: Tensor, methods: Chosen, evidence: Evidence = NOTHING, check: Check = unchecked
 ) -> TrainableForm:
@@ -203,7 +237,8 @@ def codings(network: Network, chosen: Mapping[str, Chosen]) -> dict[str, CodingM
         for part in filter(layers.__contains__, network.parts[name]):
             layer = layers[part]
             held = layer.held().values() if isinstance(layer, CompactLayer) else ()
-            symbols = [form.symbols() for form in held if isinstance(form, StoredForm)]
+            stored = [form for form in held if isinstance(form, StoredForm)]
+            symbols = [form.symbols() for form in stored if len(form.shape) > 1]
             found[part] = layer_coding(methods, symbols)
     return {part: coding for part, coding in found.items() if coding is not None}
 

@@ -15,6 +15,7 @@ from featherweight.engine.applicability import Chosen
 from featherweight.engine.compression import (
     coded_bits,
     constrained_form,
+    halved_biases,
     layer_coding,
     restructured,
 )
@@ -78,7 +79,8 @@ class Predictor:
             return sum(_fixed_bits(shape, part, methods) for part in shape.parts[name])
         structures = {other: recipe.layers[other].structure for other in chosen}
         # A sparsity that layers have together depends on more than this layer's choice.
-        key = msgspec.msgpack.encode((name, recipe.layers[name], methods.sparsity, structures))
+        given = (recipe.layers[name], recipe.side_bits, methods.sparsity)
+        key = msgspec.msgpack.encode((name, given, structures))
         # Two threads predict: what one has seen here, the other may clear before it is read.
         bits = self._coded.get(key)
         if bits is None:
@@ -102,7 +104,7 @@ class Predictor:
 def _fixed_bits(network: Network, part: str, methods: Chosen) -> int:
     layer = network.layer(part)
     weights = stored_weights(layer)
-    bits = sum(_bits(value) for name, value in _tensors(layer) if name not in weights)
+    bits = _loose_bits(layer, methods)
     for name in weights:
         weight = layer.get_parameter(name)
         if methods.precision is None:
@@ -112,11 +114,22 @@ def _fixed_bits(network: Network, part: str, methods: Chosen) -> int:
     return bits
 
 
+def _loose_bits(layer: nn.Module, methods: Chosen) -> int:
+    """Return the bits of all tensors that are no stored weights, biases above all."""
+    weights = stored_weights(layer)
+    halved = halved_biases(layer) if methods.half_biases else []
+    return sum(
+        _bits(value) // (2 if name in halved else 1)
+        for name, value in _tensors(layer)
+        if name not in weights
+    )
+
+
 @torch.no_grad()
 def _counted_bits(network: Network, part: str, methods: Chosen) -> int:
     layer = network.layer(part)
     weights = stored_weights(layer)
-    bits = sum(_bits(value) for name, value in _tensors(layer) if name not in weights)
+    bits = _loose_bits(layer, methods)
     forms = [settled(constrained_form(layer.get_parameter(name), methods)) for name in weights]
     symbols = [form.symbols() for form in forms]
     coder = layer_coding(methods, symbols) or BitPacked()

@@ -139,6 +139,14 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         number("Calibration samples", "Recovery samples on which methods measure.", 1, 1_000_000),
     ] = 1024
+    side_bits: Annotated[
+        Literal[32, 16],
+        words(
+            "Biases and scales",
+            "Bits of each in chosen layers. 16 save half of what they take in the file and change "
+            "next to nothing; layers whose numbers 16 bits would not hold well keep 32.",
+        ),
+    ] = 32
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
     def choice(self, layer: str) -> Choice:

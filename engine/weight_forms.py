@@ -142,8 +142,8 @@ class MaskedForm(TrainableForm):
 class CompactLayer(Leaf):
     """A layer some of whose weights are held by forms; it runs like the layer it replaces.
 
-    The forms are `forms.<tensor>`; what is left (biases) stays parameters under `rest.<tensor>`,
-    and tables stay buffers of their names.
+    The forms are `forms.<tensor>`; what is left (most biases) stays parameters under
+    `rest.<tensor>`, and tables stay buffers of their names.
     Takes convolutions, transposed convolutions, linear, embedding and recurrent layers.
     """
 
@@ -203,6 +203,13 @@ class CompactLayer(Leaf):
         self.settings.training = mode
         super().train(mode)
         return self
+
+    def with_float_biases(self) -> None:
+        """Hold tensors of one dimension as float32 parameters again, in place."""
+        for name, form in self.held().items():
+            if len(form.shape) == 1:
+                del self.forms[name]
+                self.rest[name] = nn.Parameter(form().detach().clone())
 
     def plain(self) -> nn.Module:
         """Return an ordinary layer with the decoded weights as its parameters."""

@@ -9,7 +9,7 @@ from PySide6.QtGui import QUndoStack
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.layer import Layer
-from featherweight.engine.options import MethodDescription
+from featherweight.engine.options import MethodDescription, Scalar, describe
 from featherweight.engine.recipe import FineTuning, Recipe, read_recipe, recipe_to_yaml
 from featherweight.gui.commands import (
     Edit,
@@ -67,11 +67,11 @@ class RecipeEditor(QObject):
             recipe = msgspec.structs.replace(self.recipe, recovery=recovery)
             self._push("Recovery", recipe, moved_recovery(self.recipe.recovery, recovery))
 
-    def set_calibration(self, samples: int) -> None:
-        """Choose on how many samples methods measure."""
-        if samples != self.recipe.calibration:
-            recipe = msgspec.structs.replace(self.recipe, calibration=samples)
-            self._push("Calibration samples", recipe, ("calibration",))
+    def set_option(self, name: str, value: Scalar) -> None:
+        """Change an option of the whole recipe, such as on how many samples methods measure."""
+        if value != getattr(self.recipe, name):
+            recipe = msgspec.structs.replace(self.recipe, **{name: value})
+            self._push(describe(Recipe, name)[0].title, recipe, (name,))
 
     def use(self, recipe: Recipe, text: str, key: Key | None = None) -> None:
         """Take over a whole recipe of this network, as the step that `text` names.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject
 
-from featherweight.engine.options import SLOTS, MethodDescription, Slot
+from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
 from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
 from featherweight.gui.commands import Edit, with_choices
 from featherweight.gui.document_signals import DocumentSignals
@@ -57,9 +57,9 @@ class RecipeIntents(DocumentSignals):
         """Choose how the network is trained after compression, as one step that can be undone."""
         self._editor.set_recovery(recovery)
 
-    def set_calibration(self, samples: int) -> None:
-        """Choose on how many samples methods measure, as one step that can be undone."""
-        self._editor.set_calibration(samples)
+    def set_recipe_option(self, name: str, value: Scalar) -> None:
+        """Change an option of the whole recipe, as one step that can be undone."""
+        self._editor.set_option(name, value)
 
     def use_recipe(self, recipe: Recipe, text: str) -> None:
         """Take over the recipe of a result, as one step that can be undone."""

@@ -47,5 +47,11 @@ def from_table(table: npt.NDArray[np.float16]) -> tuple[Tensor, float]:
     return torch.from_numpy(table[1:].copy()).float() * unit, unit
 
 
+def fits_half(values: Tensor) -> bool:
+    """Say whether float16 rounds floats by at most 2⁻¹¹ of the largest, with room to grow."""
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    return largest == 0.0 or HALF.smallest_normal <= largest <= 2**ROOM
+
+
 def _halves(values: Tensor, unit: float) -> Tensor:
     return (values / unit).clamp(HALF.min, HALF.max).half()

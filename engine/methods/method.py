@@ -5,7 +5,7 @@ file of its slot's folder. It names itself in class variables; `registry` finds 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -164,6 +164,13 @@ class PrecisionMethod(Method, frozen=True, kw_only=True):
         """Say whether layers that follow each other first share their ranges evenly."""
         return False
 
+    def narrowed(self, weights: Sequence[Tensor]) -> "PrecisionMethod":  # noqa: ARG002
+        """Return the method with scales of 16 bits where those of such weights keep well in them.
+
+        Asked of the source's weights; itself where it has no such option.
+        """
+        return self
+
     def symbol_bits(self) -> int:
         """Return the bits of one symbol before coding."""
         raise NotImplementedError
@@ -230,6 +237,15 @@ def stored_weights(layer: nn.Module) -> list[str]:
     These are its parameters of two or more dimensions; biases and norms stay as they are.
     """
     return [name for name, value in layer.named_parameters(recurse=False) if value.ndim >= 2]
+
+
+def biases(layer: nn.Module) -> list[str]:
+    """Return the names of a layer's biases of one dimension, float32."""
+    return [
+        name
+        for name, value in layer.named_parameters(recurse=False)
+        if name.startswith("bias") and value.ndim == 1 and value.dtype == torch.float32
+    ]
 
 
 @torch.no_grad()

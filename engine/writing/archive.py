@@ -129,8 +129,9 @@ def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterat
         for tensor, form in layer.held().items():
             if not isinstance(form, StoredForm):
                 raise ValueError(f"the weights of layer {name} are not settled")
-            yield _Held(name, tensor, form, True, coder or BitPacked(), id(form))
-    coded = stored_weights(layer) if coder else []
+            its_coder = coder if coder and len(form.shape) > 1 else BitPacked()
+            yield _Held(name, tensor, form, True, its_coder, id(form))
+    coded = stored_weights(others) if coder else []
     for tensor, parameter in others.named_parameters():
         yield _plain(name, tensor, parameter, True, coder if tensor in coded else None)
     for tensor, buffer in layer.named_buffers(recurse=False):

@@ -26,8 +26,10 @@ def folded(network: Network) -> Network:
     made = network.copy()
     made.module.eval()
     for name, layer in list(made.module.named_modules()):
-        if isinstance(layer, CompactLayer) and _only_floats(layer):
-            made.replace(name, layer.plain())
+        if isinstance(layer, CompactLayer):
+            layer.with_float_biases()
+            if _only_floats(layer):
+                made.replace(name, layer.plain())
     if isinstance(made.module, fx.GraphModule):
         ranks = _Ranks(made.module)
         ranks.run(*made.example)

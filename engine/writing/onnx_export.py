@@ -279,6 +279,8 @@ def _with_forms(network: Network) -> frozenset[str]:
     for name, layer in list(network.module.named_modules()):
         held: dict[str, Tensor] = {}
         if isinstance(layer, CompactLayer):
+            # The exporter's own steps want a bias whose numbers it knows.
+            layer.with_float_biases()
             held = layer.tables()
             for key in held:
                 delattr(layer, key)

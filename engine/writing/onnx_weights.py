@@ -284,7 +284,7 @@ def _put_signs(made: _Unpacking, name: str, form: BinaryForm, bits: int, transpo
         here, last = f"{name}.{term}", term == form.terms - 1
         values = plane.T if transposed else plane
         whole = made.integers(f"{here}.signs", values, bits, UNSIGNED)
-        factors = form.parts()["scales"][:, term]
+        factors = form.parts()["scales"][:, term].astype(np.float32)
         made.tensors.append(_along(factors, axis, values.ndim, f"{here}.scales"))
         floats = made.call("Cast", [whole], f"{here}.wide", to=TensorProto.FLOAT)
         doubled = made.call("Mul", [floats, two], f"{here}.doubled")

@@ -1,4 +1,4 @@
-"""What the task's recovery data is for: training after compression, and what methods measure."""
+"""Options of the whole recipe: training after compression, what methods measure, and biases."""
 
 import msgspec
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QVBoxLayout, QWidget
@@ -10,9 +10,12 @@ from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.panel import Panel
 from featherweight.gui.widgets.text import label
 
+# Options of the whole recipe.
+WHOLE = ("calibration", "side_bits")
+
 
 class RecoveryView(QWidget):
-    """Edits the recovery of the recipe, and its calibration."""
+    """Edits the recovery of the recipe, and what else it says of the whole network."""
 
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -26,19 +29,19 @@ class RecoveryView(QWidget):
         self.form.show_options(describe(FineTuning))
         for line in self.form.findChildren(QLineEdit, "option_recovery_teacher"):
             line.setPlaceholderText("the original network")
-        self.calibration = OptionForm("option_recipe")
-        self.calibration.show_options(describe(Recipe, "calibration"))
+        self.whole = OptionForm("option_recipe")
+        self.whole.show_options(describe(Recipe, *WHOLE))
         self.hint = label("", "muted", wrap=True)
         panel = Panel("Recovery")
         panel.setObjectName("recovery_panel")
-        for piece in (self.switch, self.form, self.calibration, self.hint):
+        for piece in (self.switch, self.form, self.whole, self.hint):
             panel.add(piece)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(panel)
         self.switch.clicked.connect(self._on_switched)
         self.form.changed.connect(self._on_option_changed)
-        self.calibration.changed.connect(lambda _, samples: document.set_calibration(samples))
+        self.whole.changed.connect(document.set_recipe_option)
         document.recipe_changed.connect(self._refresh)
         document.task_changed.connect(self._refresh)
         document.network_changed.connect(self._refresh)
@@ -54,8 +57,9 @@ class RecoveryView(QWidget):
         self.form.show_values(
             {name: (value,) for name, value in msgspec.structs.asdict(self._last).items()}
         )
-        self.calibration.setEnabled(self._document.network is not None)
-        self.calibration.show_values({"calibration": (self._document.recipe.calibration,)})
+        self.whole.setEnabled(self._document.network is not None)
+        recipe = self._document.recipe
+        self.whole.show_values({name: (getattr(recipe, name),) for name in WHOLE})
         task = self._document.task
         self.hint.setVisible(task is not None)
         if task is not None:

@@ -7,6 +7,7 @@ every row; Guo et al.: Network Sketching (2017) for the sum of residuals.
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,11 @@ from torch import Tensor, nn
 from featherweight.engine.bit_packing import packed, unpacked
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
-from featherweight.engine.methods.precision.integer import along_rows
+from featherweight.engine.methods.precision.integer import (
+    along_rows,
+    halved,
+    keeps_half_scales,
+)
 from featherweight.engine.options import Retraining, words
 from featherweight.engine.weight_forms import (
     Array,
@@ -31,9 +36,10 @@ MOST_TERMS = 3
 
 
 class BinaryForm(StoredForm):
-    """A weight as a sum of terms, each a sign per weight times a float32 scale per row.
+    """A weight as a sum of terms, each a sign per weight times a scale per row.
 
-    Bit k of a symbol is the sign of term k, set for plus; `scales` are (rows, terms).
+    Bit k of a symbol is the sign of term k, set for plus; `scales` are (rows, terms), float32 or
+    float16.
     """
 
     kind: ClassVar[str] = "binary"
@@ -55,7 +61,7 @@ class BinaryForm(StoredForm):
     def forward(self) -> Tensor:
         """Return the weight, float32."""
         signs = [torch.from_numpy(plane).float() * 2 - 1 for plane in self.planes()]
-        return summed(signs, self.scales)
+        return summed(signs, self.scales.float())
 
     def symbols(self) -> Symbols:
         """Return the signs of all terms; 0.0 has no symbol."""
@@ -75,7 +81,9 @@ class BinaryForm(StoredForm):
         if not 1 <= symbols.bits <= MOST_TERMS:
             raise ValueError(f"there are no binary weights of {symbols.bits} terms")
         expect(symbols, shape, symbols.bits, None)
-        expect_parts(parts, scales=(shape[0], symbols.bits))
+        scales = parts.get("scales", np.zeros(0))
+        floats = scales.astype(np.float32) if scales.dtype == np.float16 else scales
+        expect_parts({**parts, "scales": floats}, scales=(shape[0], symbols.bits))
         signs = torch.from_numpy(symbols.values.astype(np.uint8)).reshape(shape)
         return cls(signs, torch.from_numpy(parts["scales"]))
 
@@ -87,8 +95,9 @@ class TrainableBinary(TrainableForm):
     the values, so that a weight can change its sign while it trains.
     """
 
-    def __init__(self, weight: Tensor, scales: Tensor) -> None:
+    def __init__(self, weight: Tensor, scales: Tensor, in_halves: bool = False) -> None:
         super().__init__(tuple(weight.shape))
+        self.in_halves = in_halves
         self.values = nn.Parameter(started(weight, None))
         self.scales = nn.Parameter(scales)
 
@@ -99,16 +108,20 @@ class TrainableBinary(TrainableForm):
         step = (self.scales - self.scales.detach()) / signs[0][0].numel()
         # The difference is exactly zero: it adds a gradient and no rounding.
         straight = self.values - self.values.detach()
-        return summed(signs, self.scales.detach() + step) + straight
+        return summed(signs, self._stored().float() + step) + straight
 
     def settled(self) -> BinaryForm:
         """Return the same weight as packed signs."""
         bits = [(sign > 0).to(torch.uint8) << term for term, sign in enumerate(self._signs())]
-        return BinaryForm(torch.stack(bits).sum(0, dtype=torch.uint8), self.scales)
+        return BinaryForm(torch.stack(bits).sum(0, dtype=torch.uint8), self._stored())
+
+    def _stored(self) -> Tensor:
+        scales = self.scales.detach()
+        return halved(scales) if self.in_halves else scales
 
     def _signs(self) -> list[Tensor]:
         left, found = self.values.detach(), []
-        for scales in self.scales.detach().unbind(1):
+        for scales in self._stored().float().unbind(1):
             found.append(signs_of(left))
             left = left - found[-1] * along_rows(scales, self.shape)
         return found
@@ -138,6 +151,9 @@ class Binary(PrecisionMethod, frozen=True, kw_only=True):
         Literal[1, 2, 3],
         words("Terms", "How many signs each weight takes; each adds a bit and a scale per row."),
     ] = 1
+    scale_bits: Annotated[
+        Literal[32, 16], words("Bits of a scale", "16 bits save half of what scales take.")
+    ] = 32
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -155,15 +171,20 @@ class Binary(PrecisionMethod, frozen=True, kw_only=True):
             check()
             scales.append(left.abs().flatten(1).mean(1))
             left = left - signs_of(left) * along_rows(scales[-1], tuple(weight.shape))
-        return TrainableBinary(weight, torch.stack(scales, dim=1))
+        return TrainableBinary(weight, torch.stack(scales, dim=1), self.scale_bits == 16)
+
+    def narrowed(self, weights: Sequence[Tensor]) -> "Binary":
+        """Return it with scales of 16 bits where the largest weights are not too small for them."""
+        fits = keeps_half_scales(weights, 1)
+        return msgspec.structs.replace(self, scale_bits=16) if fits else self
 
     def symbol_bits(self) -> int:
         """Return one bit for every term."""
         return self.terms
 
     def side_bits(self, shape: tuple[int, ...]) -> SideBits:
-        """Return 32 bits for the scale of every row and term."""
-        return SideBits(scales=32 * shape[0] * self.terms)
+        """Return the bits of the scale of every row and term."""
+        return SideBits(scales=self.scale_bits * shape[0] * self.terms)
 
 
 def signs_of(weight: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ correction of the bias and equalized ranges from Nagel et al.: Data-Free Quantiz
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -194,6 +196,12 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
         scales = (halved(found) if self.scale_bits == 16 else found).reshape(shape)
         return TrainableInteger(weight, mask, scales, self.bits)
 
+    def narrowed(self, weights: Sequence[Tensor]) -> "Integer":
+        """Return it with scales of 16 bits where these are finer than one scale in all would be."""
+        if not keeps_half_scales(weights, top(self.bits)):
+            return self
+        return msgspec.structs.replace(self, scale_bits=16)
+
     def needs(self) -> frozenset[Need]:
         """Return the inputs' moments if the rounding or the bias goes by them."""
         by_data = self.rounding == "gptq" or self.bias_correction
@@ -265,6 +273,16 @@ def in_groups(rows: Tensor, groups: int) -> Tensor:
     """Return rows (count, n) as (count * groups, size); what a last group lacks are zeros."""
     size = -(-rows.shape[1] // groups)
     return nn.functional.pad(rows, (0, groups * size - rows.shape[1])).reshape(-1, size)
+
+
+def keeps_half_scales(weights: Sequence[Tensor], largest: int) -> bool:
+    """Say whether steps up to `largest` that reach the largest weight are normal in float16.
+
+    Then a scale of 16 bits that is too small for them is still no more than that step.
+    """
+    limits = torch.finfo(torch.float16)
+    peaks = [float(weight.abs().max()) for weight in weights if weight.numel()]
+    return all(limits.smallest_normal * largest <= peak <= limits.max for peak in peaks)
 
 
 def halved(scales: Tensor) -> Tensor:

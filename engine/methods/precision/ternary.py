@@ -4,14 +4,21 @@ Li, Zhang, Liu: Ternary Weight Networks (2016), with scales that train as in Zhu
 Ternary Quantization (2017); straight-through gradients are from Bengio, Léonard, Courville (2013).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.method import PrecisionMethod, SideBits
-from featherweight.engine.methods.precision.integer import IntegerForm, along_rows
+from featherweight.engine.methods.precision.integer import (
+    IntegerForm,
+    along_rows,
+    halved,
+    keeps_half_scales,
+)
 from featherweight.engine.options import Retraining, words
 from featherweight.engine.weight_forms import TrainableForm, form_lock, masked, started
 
@@ -27,8 +34,11 @@ class TrainableTernary(TrainableForm):
     through to the values, so that a weight can change its sign or vanish while it trains.
     """
 
-    def __init__(self, weight: Tensor, mask: Tensor | None, shares: Tensor) -> None:
+    def __init__(
+        self, weight: Tensor, mask: Tensor | None, shares: Tensor, in_halves: bool = False
+    ) -> None:
         super().__init__(tuple(weight.shape))
+        self.in_halves = in_halves
         self.values = nn.Parameter(started(weight, mask))
         self.mask: Tensor | None
         self.shares: Tensor
@@ -44,14 +54,18 @@ class TrainableTernary(TrainableForm):
         levels = self._levels(inside.detach())
         # By its sum over a whole row a scale would leap, so it takes the mean of its gradients.
         step = (self.scales - self.scales.detach()) / survivors(levels)
-        scales = along_rows(self.scales.detach() + step, self.shape)
+        scales = along_rows(self._stored().float() + step, self.shape)
         # The difference is exactly zero: it adds a gradient and no rounding.
         return levels * scales + (inside - inside.detach())
 
     def settled(self) -> IntegerForm:
         """Return the same weight as integers of 2 bits."""
         levels = self._levels(masked(self.values, self.mask).detach())
-        return IntegerForm(levels.to(torch.int8), self.scales, BITS)
+        return IntegerForm(levels.to(torch.int8), self._stored(), BITS)
+
+    def _stored(self) -> Tensor:
+        scales = self.scales.detach()
+        return halved(scales) if self.in_halves else scales
 
     def _levels(self, weight: Tensor) -> Tensor:
         size = weight.abs()
@@ -81,6 +95,9 @@ class Ternary(PrecisionMethod, frozen=True, kw_only=True):
         Literal["least error", "0.7 of mean"],
         words("Threshold", "Below which size of a row's weights they become zero."),
     ] = "least error"
+    scale_bits: Annotated[
+        Literal[32, 16], words("Bits of a scale", "16 bits save half of what scales take.")
+    ] = 32
 
     @classmethod
     def lock(cls, layer: nn.Module) -> str:
@@ -96,15 +113,20 @@ class Ternary(PrecisionMethod, frozen=True, kw_only=True):
             shares = best_shares(rows, check)
         else:
             shares = torch.full((rows.shape[0],), SHARE_OF_MEAN)
-        return TrainableTernary(weight, mask, shares)
+        return TrainableTernary(weight, mask, shares, self.scale_bits == 16)
+
+    def narrowed(self, weights: Sequence[Tensor]) -> "Ternary":
+        """Return it with scales of 16 bits where the largest weights are not too small for them."""
+        fits = keeps_half_scales(weights, 1)
+        return msgspec.structs.replace(self, scale_bits=16) if fits else self
 
     def symbol_bits(self) -> int:
         """Return 2."""
         return BITS
 
     def side_bits(self, shape: tuple[int, ...]) -> SideBits:
-        """Return 32 bits for the scale of every row."""
-        return SideBits(scales=32 * shape[0])
+        """Return the bits of the scale of every row."""
+        return SideBits(scales=self.scale_bits * shape[0])
 
 
 def survivors(levels: Tensor) -> Tensor:

@@ -296,6 +296,23 @@ def test_that_calibration_samples_are_changed_and_undone_without_recovery(
     assert samples.value() == opened.recipe.calibration == 1024
 
 
+def test_that_bits_of_biases_are_chosen_beside_it_and_undone(
+    qtbot: QtBot, opened: Document
+) -> None:
+    view = RecoveryView(opened)
+    qtbot.addWidget(view)
+    bits = view.findChild(QComboBox, "option_recipe_side_bits")
+    assert isinstance(bits, QComboBox)
+    assert bits.currentText() == "32"
+    bits.setCurrentIndex(bits.findText("16"))
+    bits.activated.emit(bits.currentIndex())
+    assert opened.recipe.side_bits == 16
+    assert opened.undo_stack.undoText() == "Biases and scales"
+    opened.undo_stack.undo()
+    assert opened.recipe.side_bits == 32
+    assert bits.currentText() == "32"
+
+
 def test_that_recovery_is_switched_on_changed_and_undone(qtbot: QtBot, opened: Document) -> None:
     view = RecoveryView(opened)
     qtbot.addWidget(view)
