@@ -26,6 +26,7 @@ class AtlasReadings(QObject):
 
     `plan` is what a sweep would read next, `estimate` what that would take (both None until asked
     for); `failure` says why it is not known. `summary` is of the last sweep that came to its end.
+    `revisions` grow where a layer has other readings.
     """
 
     changed = Signal()
@@ -39,6 +40,8 @@ class AtlasReadings(QObject):
         self.summary: SweepSummary | None = None
         self.readings: dict[str, dict[ChoiceKey, Reading]] = {}
         self.choices: dict[ChoiceKey, Choice] = {}
+        self.revisions: dict[str, int] = {}
+        self._revision = 0
         self._store = store
         self._planning = NewestQuestion(client.send)
         self._tell = QTimer(self, singleShot=True, interval=TOLD_MS)
@@ -70,11 +73,13 @@ class AtlasReadings(QObject):
 
     def add(self, readings: Iterable[Reading]) -> None:
         """Take readings; each takes the place of an earlier one of the same layers and choice."""
+        self._revision += 1
         for reading in readings:
             key = key_of(reading.choice)
             self.choices.setdefault(key, reading.choice)
             for name in reading.layers:
                 self.readings.setdefault(name, {})[key] = reading
+                self.revisions[name] = self._revision
         if not self._tell.isActive():
             self._tell.start()
 
@@ -86,7 +91,7 @@ class AtlasReadings(QObject):
     def forget(self) -> None:
         """Forget everything: another network or task is there."""
         self.plan = self.estimate = self.summary = None
-        self.readings, self.choices, self.failure = {}, {}, ""
+        self.readings, self.choices, self.revisions, self.failure = {}, {}, {}, ""
         self._planning.forget()
         self._tell.stop()
         self.changed.emit()

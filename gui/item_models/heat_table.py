@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from featherweight.engine.layer import Layer
 from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import Recipe
 from featherweight.gui import wording
-from featherweight.gui.atlas_readings import ChoiceKey, key_of
+from featherweight.gui.atlas_readings import AtlasReadings, ChoiceKey, key_of
 from featherweight.gui.item_models.layer_words import LayerWords
 from featherweight.gui.item_models.reading_words import stored_share, told
 from featherweight.gui.item_models.sweep_families import Family
@@ -22,7 +23,7 @@ NO_INDEX = QModelIndex()
 # What a layer may take at most, as a share of what it takes in the source.
 BUDGETS = (0.75, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06)
 DECADES = 6
-Cells = tuple[tuple[Reading | None, ...], ...]
+Cells = tuple[Reading | None, ...]
 Readings = Mapping[str, Mapping[ChoiceKey, Reading]]
 
 
@@ -33,11 +34,25 @@ class HeatScale:
     low: int = -3
     high: int = 0
 
-    def level(self, damage: float) -> float:
-        """Return where damage stands, 0 to 1."""
-        if damage <= 0:
-            return 0.0
-        return min(max((math.log10(damage) - self.low) / (self.high - self.low), 0.0), 1.0)
+    def levels(self, damages: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Return where damages stand, 0 to 1."""
+        powers = np.log10(np.maximum(damages, 10.0 ** (self.low - 1)))
+        shares = (powers - self.low) / (self.high - self.low)
+        return np.clip(shares, 0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one layer at one revision of its readings, damages 0 where there are none.
+
+    `ends` are the least and the greatest damage of all its readings.
+    """
+
+    revision: int
+    cells: Cells
+    damages: tuple[float, ...]
+    kinds: tuple[int, ...]
+    ends: tuple[float, ...]
 
 
 def scale_of(damages: Iterable[float]) -> HeatScale:
@@ -51,7 +66,10 @@ def scale_of(damages: Iterable[float]) -> HeatScale:
 
 
 class HeatTable(QAbstractTableModel):
-    """The cells of one family of choices, or for every size the choice that does least damage."""
+    """The cells of one family of choices, or for every size the choice that does least damage.
+
+    Of the layers only those are looked at again that have other readings.
+    """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -60,40 +78,48 @@ class HeatTable(QAbstractTableModel):
         self.scale = HeatScale()
         self.words = LayerWords()
         self.damage, self.metric = "Damage", "Accuracy"
-        self._cells: Cells = ()
+        self._rows: dict[str, Row] = {}
         self._layers: Mapping[str, Layer] = {}
-        self._best = False
+        self._family: Family | None = None
 
-    def show_family(self, layers: Mapping[str, Layer], readings: Readings, family: Family) -> None:
-        """Show the readings of one family, a column for each strength."""
-        names = tuple(name for name in layers if name in readings)
-        cells = tuple(tuple(map(readings[name].get, family.keys)) for name in names)
-        self._show(layers, names, family.labels, cells, best=False)
-
-    def show_best(self, layers: Mapping[str, Layer], readings: Readings) -> None:
-        """Show what does least damage to each layer within every size, a column for each."""
-        names = tuple(name for name in layers if name in readings)
-        cells = tuple(_best(readings[name].values(), layers) for name in names)
-        titles = tuple(f"{share * 100:.0f} %" for share in BUDGETS)
-        self._show(layers, names, titles, cells, best=True)
+    def show_readings(
+        self, layers: Mapping[str, Layer], atlas: AtlasReadings, family: Family | None
+    ) -> None:
+        """Show the strengths of a family, or without one what harms least within every size."""
+        names = tuple(name for name in layers if name in atlas.readings)
+        budgets = tuple(f"{share * 100:.0f} %" for share in BUDGETS)
+        titles = family.labels if family else budgets
+        other = family != self._family or layers is not self._layers
+        known = {} if other else self._rows
+        self._layers, self._family = layers, family
+        rows: dict[str, Row] = {}
+        for name in names:
+            row = known.get(name)
+            fresh = row is not None and row.revision == atlas.revisions[name]
+            rows[name] = row if row and fresh else self._row(name, atlas)
+        if other or (names, titles) != (self.names, self.titles):
+            self.beginResetModel()
+            self.names, self.titles, self._rows = names, titles, rows
+            self.endResetModel()
+        else:
+            self._rows = rows
+        self.scale = scale_of(value for row in rows.values() for value in row.ends)
 
     def heat(self, recipe: Recipe) -> Heat:
         """Return what to paint; cells that the recipe holds are ringed."""
         shape = len(self.names), len(self.titles)
-        levels, kinds = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
-        rows = [[self._level(reading) for reading in row] for row in self._cells]
-        if rows and self.titles:
-            levels[:] = [[level for level, _ in row] for row in rows]
-            kinds[:] = [[kind for _, kind in row] for row in rows]
-        held = {name: set(key_of(recipe.choice(name))) for name in recipe.layers}
+        rows = self._rows.values()
+        damages = np.array([row.damages for row in rows], np.float64).reshape(shape)
+        kinds = np.array([row.kinds for row in rows], np.uint8).reshape(shape)
+        held = {name: set(key_of(choice)) for name, choice in recipe.layers.items()}
         ringed = frozenset(
             (row, column)
             for row, name in enumerate(self.names)
             if name in held
-            for column, reading in enumerate(self._cells[row])
+            for column, reading in enumerate(self._rows[name].cells)
             if reading is not None and set(key_of(reading.choice)) <= held[name]
         )
-        return Heat(levels, kinds, ringed, self.word)
+        return Heat(self.scale.levels(damages), kinds, ringed, self.word)
 
     def rows_of(self, names: Iterable[str]) -> list[int]:
         """Return the rows of those layers that have one."""
@@ -102,14 +128,14 @@ class HeatTable(QAbstractTableModel):
 
     def reading(self, row: int, column: int) -> Reading | None:
         """Return what a cell shows, None where nothing was read."""
-        return self._cells[row][column]
+        return self._rows[self.names[row]].cells[column]
 
     def word(self, row: int, column: int) -> str:
         """Return what is written into a cell."""
-        reading = self._cells[row][column]
+        reading = self._rows[self.names[row]].cells[column]
         if reading is None or reading.damage is None:
             return ""
-        if self._best:
+        if self._family is None:
             return " ".join(self.words.chips(reading.choice))
         return wording.brief_rise(reading.damage.value)
 
@@ -120,7 +146,7 @@ class HeatTable(QAbstractTableModel):
         return 0 if parent.isValid() else len(self.titles)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        reading = self._cells[index.row()][index.column()]
+        reading = self.reading(index.row(), index.column())
         if role == Qt.ItemDataRole.DisplayRole:
             return self.word(index.row(), index.column())
         if role not in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
@@ -134,29 +160,17 @@ class HeatTable(QAbstractTableModel):
         shown = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
         return titles[section] if shown and section < len(titles) else None
 
-    def _show(
-        self,
-        layers: Mapping[str, Layer],
-        names: tuple[str, ...],
-        titles: tuple[str, ...],
-        cells: Cells,
-        best: bool,
-    ) -> None:
-        self._layers = layers
-        if (names, titles, best) == (self.names, self.titles, self._best):
-            self._cells = cells
-            return
-        self.beginResetModel()
-        self.names, self.titles, self._cells, self._best = names, titles, cells, best
-        self.endResetModel()
-
-    def _level(self, reading: Reading | None) -> tuple[float, int]:
-        if reading is None:
-            return 0.0, NOTHING
-        if reading.reason or reading.damage is None:
-            return 0.0, FAILED
-        kind = ESTIMATED if reading.basis == "estimated" else MEASURED
-        return self.scale.level(reading.damage.value), kind
+    def _row(self, name: str, atlas: AtlasReadings) -> Row:
+        own, family = atlas.readings[name], self._family
+        cells = tuple(map(own.get, family.keys)) if family else _best(own.values(), self._layers)
+        told = [damage for damage in map(_damage, own.values()) if damage > 0]
+        return Row(
+            revision=atlas.revisions[name],
+            cells=cells,
+            damages=tuple(map(_damage, cells)),
+            kinds=tuple(map(_kind, cells)),
+            ends=(min(told), max(told)) if told else (),
+        )
 
     def _told(self, reading: Reading) -> str:
         lines = told(reading, self.words, self.damage, self.metric)
@@ -164,12 +178,24 @@ class HeatTable(QAbstractTableModel):
         return lines if share is None else f"{lines}\nTakes {wording.percent(share)} of its size"
 
     def _lack(self, row: int) -> str:
-        if self._best:
+        if self._family is None:
             return f"Nothing that was read makes {self.names[row]} so small."
         return f"Not read: {self.names[row]} cannot take it, or it was not in the plan."
 
 
-def _best(readings: Iterable[Reading], layers: Mapping[str, Layer]) -> tuple[Reading | None, ...]:
+def _damage(reading: Reading | None) -> float:
+    return reading.damage.value if reading is not None and reading.damage is not None else 0.0
+
+
+def _kind(reading: Reading | None) -> int:
+    if reading is None:
+        return NOTHING
+    if reading.reason or reading.damage is None:
+        return FAILED
+    return ESTIMATED if reading.basis == "estimated" else MEASURED
+
+
+def _best(readings: Iterable[Reading], layers: Mapping[str, Layer]) -> Cells:
     shares = [(stored_share(reading, layers), reading) for reading in readings]
     known = [
         (reading.damage.value, share, reading)

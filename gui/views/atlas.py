@@ -17,7 +17,7 @@ from featherweight.gui import wording
 from featherweight.gui.dialogs.sweep_plan import SweepDialog
 from featherweight.gui.document import Document
 from featherweight.gui.item_models.damage_curves import Curves
-from featherweight.gui.item_models.heat_table import HeatTable, scale_of
+from featherweight.gui.item_models.heat_table import HeatTable
 from featherweight.gui.item_models.layer_words import LayerWords
 from featherweight.gui.item_models.reading_words import DAMAGES
 from featherweight.gui.item_models.sweep_families import Family, SweepFamilies
@@ -143,19 +143,14 @@ class AtlasView(QWidget):
         """Show what is known now, once somebody looks."""
         if not self.isVisible():
             return
-        document, readings = self._document, self._document.atlas.readings
+        document, atlas = self._document, self._document.atlas
         self._words = self.model.words = LayerWords(document.methods)
         self._show_families()
         self._show_names()
-        family = self.family
-        if family is None:
-            self.model.show_best(document.layers, readings)
-        else:
-            self.model.show_family(document.layers, readings, family)
-        known = [one.damage for own in readings.values() for one in own.values() if one.damage]
-        scale = self.model.scale = scale_of(spread.value for spread in known)
+        self.model.show_readings(document.layers, atlas, self.family)
+        scale = self.model.scale
         self.key.show_scale(self.model.damage, scale.low, scale.high)
-        self.stack.setCurrentWidget(self.filled if readings else self.empty)
+        self.stack.setCurrentWidget(self.filled if atlas.readings else self.empty)
         self.empty.explain(*(NOTHING_READ if document.task else NO_DATA))
         self._show_heat()
         self._on_selection_changed()

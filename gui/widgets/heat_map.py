@@ -27,6 +27,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
     QResizeEvent,
+    qGray,
 )
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
@@ -44,7 +45,7 @@ LIGHT_RAMP = (
 )
 DARK_RAMP = ("#2d2350", "#55246b", "#7d2a72", "#a93368", "#d24b50", "#ee7a32", "#f9b32e", "#fbf3a0")
 LEVELS = 64
-HATCHED = 0.6
+HATCHED, DARK = 0.45, 135
 NOTHING, ESTIMATED, MEASURED, FAILED = range(4)
 ROW_HEIGHT, NAMES_WIDTH = 22, 170
 NARROWEST, WIDEST, ROOM_FOR_WORDS = 14, 120, 32
@@ -215,7 +216,7 @@ class HeatMap(QTableView):
                 word = metrics.elidedText(
                     self.heat.word(row, column), Qt.TextElideMode.ElideRight, width - 2 * WORD_EDGE
                 )
-                dark = self._image.pixelColor(column, row).lightnessF() < 0.5
+                dark = qGray(self._image.pixel(column, row)) < DARK
                 painter.setPen(inks[dark])
                 box = QRect(self.columnViewportPosition(column), top, width, ROW_HEIGHT)
                 painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), word)
