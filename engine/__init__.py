@@ -30,5 +30,6 @@ a contract in pyproject.toml checks):
   nothing.
 - `allocation`: a multiple-choice knapsack. `allocating`: the atlas made into one, a recipe of it.
 - `opened_network`: the open network and all that is known of it.
-- `session`: the one façade. `worker` and `command_line` (with `terminal`) are two ways to drive it.
+- `session`: the one façade. `worker` and `command_line` (with `terminal`, `sweep_command` and
+  `allocation_command`) are two ways to drive it.
 """

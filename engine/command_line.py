@@ -13,11 +13,12 @@ import msgspec
 if TYPE_CHECKING:
     from featherweight.engine.session import Session
 
-from featherweight.engine import allocation_command, worker
+from featherweight.engine import allocation_command, sweep_command, worker
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.events import Dtype, ExportFormat, IntegerOptions, Source, TaskSource
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import build, describe
+from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import read_recipe, recipe_to_yaml
 from featherweight.engine.terminal import Terminal
 from featherweight.engine.writing.files import check_target, make_folder, write_file
@@ -67,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_network(sensitivity)
     _add_data(sensitivity)
+    sweep = _command(commands, "sweep", _sweep, "measure what each layer loses by which choice")
+    _add_network(sweep)
+    _add_data(sweep)
+    sweep_command.add_options(sweep)
     allocate = _command(
         commands, "allocate", _allocate, "find the best choices for a budget, by what a sweep read"
     )
@@ -214,6 +219,26 @@ def _sensitivity(asked: argparse.Namespace, terminal: Terminal) -> None:
     terminal.sensitivity(session.summary, report)
 
 
+def _sweep(asked: argparse.Namespace, terminal: Terminal) -> None:
+    session, network = _opened(asked)
+    found: dict[bytes, Reading] = {}
+
+    def tell(readings: tuple[Reading, ...]) -> None:
+        found.update({msgspec.json.encode((one.layers, one.choice)): one for one in readings})
+
+    usual, _ = session.plan_sweep(store=asked.store)
+    plan, estimate = session.plan_sweep(sweep_command.plan_of(asked, usual), asked.store)
+    terminal.note(
+        f"{estimate.missing} settings to read, {estimate.known} known; about "
+        f"{estimate.seconds:.0f} seconds of one processor."
+    )
+    with terminal.job() as job:
+        summary = session.sweep(plan, asked.store, job, tell)
+    places = [layer.name for layer in network.layers]
+    readings = sorted(found.values(), key=lambda reading: places.index(reading.layers[0]))
+    terminal.sweep(tuple(readings), summary)
+
+
 def _allocate(asked: argparse.Namespace, terminal: Terminal) -> None:
     make_folder(asked.output.parent)
     check_target(asked.output, (asked.network, asked.data))
@@ -299,4 +324,4 @@ def _engine(_: argparse.Namespace, __: Terminal) -> None:
     worker.main()
 
 
-RESUMABLE = (_compress, _demo)
+RESUMABLE = (_compress, _demo, _sweep)

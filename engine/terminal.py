@@ -18,7 +18,7 @@ from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.jobs import Job
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import SLOTS, MethodDescription
-from featherweight.engine.readings import Allocation
+from featherweight.engine.readings import Allocation, Reading, SweepSummary
 from featherweight.engine.recipe import Choice
 from featherweight.engine.results import Cost, Export, Result
 from featherweight.resources.help.pages import method_page
@@ -127,6 +127,38 @@ class Terminal:
         for reason in dict.fromkeys(report.reasons.values()):
             names = [name for name, its in report.reasons.items() if its == reason]
             self._out.print(f"Not told of {', '.join(names)}: {reason}")
+        return None
+
+    def sweep(self, readings: tuple[Reading, ...], summary: SweepSummary) -> None:
+        """Show what every setting loses and saves, layer by layer."""
+        if self._json:
+            return self._machine({"readings": readings, "summary": summary})
+        table = Table(box=box.SIMPLE)
+        for title in ("layers", "setting"):
+            table.add_column(title)
+        for title in ("damage", f"fall of {summary.metric or 'metric'}", "bits", "samples"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for reading in readings:
+            setting = ", ".join(filter(None, _words(reading.choice)))
+            names = ", ".join(reading.layers)
+            if reading.damage is None:
+                table.add_row(names, setting, reading.reason)
+                continue
+            fall, cost = reading.metric, reading.cost
+            table.add_row(
+                names,
+                setting,
+                f"{reading.damage.value:.3g} ± {reading.damage.error:.1g}",
+                f"{fall.value:.2f} ± {fall.error:.2f}" if fall else "",
+                scaled(cost.bits) if cost else "",
+                str(reading.samples),
+            )
+        self._out.print(table)
+        kind = "KL divergence" if summary.damage == "divergence" else "relative squared error"
+        self._out.print(
+            f"{summary.readings} readings, {summary.known} of them known before, "
+            f"{summary.failed} failed. Damage is the {kind} of the outputs."
+        )
         return None
 
     def allocation(self, allocation: Allocation, source: Cost, path: str) -> None:
