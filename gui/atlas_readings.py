@@ -86,6 +86,7 @@ class AtlasReadings(QObject):
     def end(self, summary: SweepSummary | None) -> None:
         """Note that a sweep came to its end, or was stopped (None), and ask what is missing now."""
         self.summary = summary or self.summary
+        self._tell.start()
         self.ask(self.plan)
 
     def forget(self) -> None:

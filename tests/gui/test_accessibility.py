@@ -26,6 +26,7 @@ from featherweight.gui.dialogs.method_help import MethodHelpDialog
 from featherweight.gui.dialogs.open_library import OpenLibraryDialog
 from featherweight.gui.dialogs.open_network import OpenNetworkDialog
 from featherweight.gui.dialogs.stop import stop_question
+from featherweight.gui.dialogs.sweep_plan import SweepDialog
 from featherweight.gui.dialogs.task import TaskDialog
 from featherweight.gui.dialogs.trust import TrustDialog
 from featherweight.gui.job import Job
@@ -46,6 +47,7 @@ DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "help": lambda window: MethodHelpDialog(window.document, window),
     "open": lambda window: OpenNetworkDialog(Source(path="net.pt"), "It holds weights.", window),
     "library": lambda window: OpenLibraryDialog((), "", window),
+    "sweep": lambda window: SweepDialog(window.document, window),
     "task": lambda window: TaskDialog(None, window),
     "trust": lambda window: TrustDialog(NEEDED, window),
     "stop": lambda window: stop_question(Job(request=1, kind="export", name="a.onnx"), window),
