@@ -13,6 +13,7 @@ from featherweight.engine.allocation.relaxation import Relaxed, relaxed
 
 # So many changes in question are listed rather than branched on.
 FEW = 160
+# So many of the choices known to a relaxation are handed on.
 COLUMNS = 30
 
 

@@ -84,7 +84,7 @@ class _Master:
             if gains[enters] > -1e-9:
                 break
             change = inverse @ self._matrix[enters]
-            usable = change > 1e-11
+            usable = change > 1e-10
             if not usable.any():
                 break
             ratios = np.where(usable, amounts / np.where(usable, change, 1.0), np.inf)
@@ -113,7 +113,8 @@ def relaxed(problem: Problem, columns: Ints, prices: Floats, enough: float = np.
         value = float(priced[rows, choices].sum() - tried @ problem.limits)
         if value > bound:
             bound, best = value, tried
-        if bound > worst + 1e-9 * (1 + worst):
+        # High prices make differences of large sums, which are only so exact.
+        if bound > worst + 1e-9 + 1e-15 * problem.items * best.sum():
             return Relaxed(np.inf, best, master.columns, master.weights)
         master.add(choices[None])
         found, loss = master.solve(bound)
