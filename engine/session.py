@@ -180,12 +180,17 @@ class Session:
         """Read what layers lose by the choices of a plan, what the folder `store` lacks of it.
 
         `tell` gets readings at most 20 times a second: what is known, estimates, then what is
-        measured. In the end a few whole networks are tried, to learn how the metric falls with the
-        damage. Raises UserError, CancelledError.
+        measured. In the end choices of several slots are read where an allocation would take them,
+        and a few whole networks are tried, to learn how the metric falls with the damage.
+
+        Raises UserError, CancelledError.
         """
         opened = self._opened
         keep_plan(self._kept(store, "plan"), plan)
         summary = opened.atlas.sweep(plan, store, job, tell)
+        for name, choices in opened.desk.combinations(job.check).items():
+            more = msgspec.structs.replace(plan, choices=choices, layers=(name,))
+            opened.atlas.sweep(more, store, job, tell)
         if summary.metric:
             opened.desk.calibrate(self._kept(store, "networks"), job)
         return summary

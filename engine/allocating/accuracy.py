@@ -16,13 +16,31 @@ SCALE = 50.0
 FEWEST = 4
 # Of a few networks no error is told smaller than this, in points.
 SMALLEST_ERROR = 0.1
+# Small falls are as uncertain as half a point is.
+HALF_POINT = 0.5
 # Of u; a damage of e²⁵ is more than any network does.
 LARGEST = 25.0
+POWERS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+# Another power than 1 must tell this much better.
+WORTH = 0.9
+SMALLEST_DAMAGE = 1e-4
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A whole network that was measured: what its choices lose alone, and what it loses.
+
+    `damage` is of its outputs, `drop` by how many points its metric falls.
+    """
+
+    parts: tuple[float, ...]
+    damage: float
+    drop: float
 
 
 @dataclass(frozen=True)
 class Fall:
-    """One network that was measured: what it was said to lose, and by how many points it fell."""
+    """What a network was predicted to lose, and by how many points its metric fell."""
 
     damage: float
     drop: float
@@ -30,7 +48,7 @@ class Fall:
 
 @dataclass(frozen=True)
 class AccuracyCurve:
-    """Points of the metric by damage: `terms` of u, u² and u³, and the error relative to u."""
+    """Points of the metric by damage: `terms` of u, u² and u³, and its error relative to it and half a point."""
 
     terms: tuple[float, float, float]
     error: float
@@ -40,8 +58,7 @@ class AccuracyCurve:
         """Return the fall at a damage; never more than the largest that can be."""
         u = math.log1p(SCALE * max(damage, 0.0))
         value = min(_value(self.terms, u), self.largest)
-        # What was off by a point in the middle is off by less near zero, where nothing changes.
-        return Spread(value, max(SMALLEST_ERROR, self.error * min(1.0, u)))
+        return Spread(value, max(SMALLEST_ERROR, self.error * (value + HALF_POINT)))
 
     def damage(self, drop: float) -> float:
         """Return the damage at which the metric falls by so many points."""
@@ -52,6 +69,29 @@ class AccuracyCurve:
             middle = (low + high) / 2
             low, high = (middle, high) if _value(self.terms, middle) <= drop else (low, middle)
         return math.expm1(low) / SCALE
+
+
+def total(parts: Sequence[float], power: float) -> float:
+    """Return what parts lose together: (Σ dᵖ)^(1/p).
+
+    Errors that have nothing to do with each other add up (p = 1); where they lean to the same
+    side their amplitudes do, of which damages are the squares (p = ½).
+    """
+    return float(sum(max(part, 0.0) ** power for part in parts) ** (1 / power))
+
+
+def power_of(tried: Sequence[Tried]) -> float:
+    """Return the power by which damages of parts tell best what networks lose; 1 of too few."""
+    known = [each for each in tried if each.damage > SMALLEST_DAMAGE and any(each.parts)]
+    if len(known) < FEWEST:
+        return 1.0
+    true = np.log([each.damage for each in known])
+    off = {
+        power: float(np.std(true - np.log([total(each.parts, power) for each in known])))
+        for power in POWERS
+    }
+    best = min(POWERS, key=lambda power: off[power])
+    return best if off[best] < WORTH * off[1.0] else 1.0
 
 
 def fitted(falls: Sequence[Fall], largest: float) -> AccuracyCurve | None:
@@ -71,7 +111,7 @@ def fitted(falls: Sequence[Fall], largest: float) -> AccuracyCurve | None:
     terms, _ = nnls(powers * weights[:, None], drops * weights)
     if not terms.any():
         return None
-    off = (powers @ terms - drops) / np.maximum(1.0, u**2)
+    off = (powers @ terms - drops) / (powers @ terms + HALF_POINT)
     found = float(terms[0]), float(terms[1]), float(terms[2])
     return AccuracyCurve(found, float(np.sqrt(np.mean(off**2))), largest)
 

@@ -7,13 +7,12 @@ costs now. The best of what was found on the way is taken, the one without group
 """
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
-import msgspec
 import numpy as np
 
-from featherweight.engine.allocating.accuracy import AccuracyCurve
+from featherweight.engine.allocating.accuracy import AccuracyCurve, total
+from featherweight.engine.allocating.budgets import limit_of, smallest, with_groups
 from featherweight.engine.allocating.candidates import Group, Option
 from featherweight.engine.allocating.choice_table import (
     Table,
@@ -40,12 +39,14 @@ from featherweight.engine.readings import (
 from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Cost
 
-TURNS = 3
+TURNS = 2
 # Costs with fewer channels are told to a hundredth of the bits, and the limit must hold; in the
 # order of RESOURCES.
 GROUPED = np.asarray([0.985, 0.999, 0.999, 0.999])
-TIGHTER = (1.0, 0.8, 0.6, 0.45, 0.3)
+TIGHTER = (1.0, 0.7, 0.45)
 POINTS = 160
+# Limits are kept with a margin where channels go.
+ROOM = (1.0, 1.02, 1.1)
 UNITS = {"bits": "stored bits", "parameters": "parameters", "macs": "MACs", "latency": "ms"}
 
 
@@ -67,11 +68,14 @@ class Allocator:
         groups: Sequence[Group],
         whole: Whole,
         curve: AccuracyCurve | None,
+        power: float = 1.0,
     ) -> None:
+        """Allocate with damages that add up after they are raised to a power."""
         self._options = dict(options)
         self._groups = tuple(groups)
         self._whole = whole
         self._curve = curve
+        self._power = power
 
     @property
     def options(self) -> Mapping[str, tuple[Option, ...]]:
@@ -92,11 +96,31 @@ class Allocator:
             )
             for name, own in self._options.items()
         }
-        return Allocator(options, self._groups, self._whole, self._curve)
+        return Allocator(options, self._groups, self._whole, self._curve, self._power)
 
     def drop_at(self, damage: float) -> Spread | None:
         """Return the predicted fall of the metric at a damage; None while too little is known."""
         return self._curve.drop(damage) if self._curve else None
+
+    def drop_damage(self, drop: float) -> float:
+        """Return the damage at which the metric falls by so many points.
+
+        Raises UserError while too little is known.
+        """
+        if self._curve is None:
+            raise UserError(
+                "Nothing is known yet of how the metric falls with the damage.",
+                "Run the sweep to its end, or give a size.",
+            )
+        return self._curve.damage(drop)
+
+    def parts_of(self, recipe: Recipe) -> tuple[float, ...]:
+        """Return what the choices of a recipe lose alone, each layer's and each group's."""
+        return tuple(self.damage_of(name, choice) for name, choice in recipe.layers.items())
+
+    def damage_in_all(self, parts: Sequence[float]) -> float:
+        """Return what choices are predicted to lose together."""
+        return total(parts, self._power)
 
     def damage_of(self, name: str, choice: Choice) -> float:
         """Return what a choice of a layer loses alone; zero of what was not read."""
@@ -123,10 +147,10 @@ class Allocator:
 
         Raises UserError where no choice keeps the limits, or no drop can be told.
         """
-        table = table_of(self._options, rules)
         if limits.drop is not None:
-            return self._least(table, limits, rules, least)
-        bounds = [_limit(limits, resource) for resource in RESOURCES]
+            return smallest(self, limits, rules, least)
+        table = table_of(self._options, rules, self._power)
+        bounds = [limit_of(limits, resource) for resource in RESOURCES]
         best: Allocation | None = None
         for picked in self._turns(table, rules, bounds):
             margin = GROUPED if any(picked) else 1.0
@@ -139,15 +163,27 @@ class Allocator:
             raise self._too_tight(table, limits)
         return best
 
+    def on_frontier(self, bits: float) -> Allocation:
+        """Return the allocation at a point of the frontier of stored bits, or just above it.
+
+        Raises UserError where there is none.
+        """
+        for room in ROOM:
+            try:
+                return self.allocate(Limits(bits=room * bits), AllocationRules())
+            except UserError:
+                continue
+        return self.allocate(Limits(bits=2 * bits), AllocationRules())
+
     def frontier(self, resource: Resource, rules: AllocationRules) -> Frontier:
         """Return the least damage for every budget of a resource. Raises UserError for unknowns."""
-        table = table_of(self._options, rules)
+        table = table_of(self._options, rules, self._power)
         place = RESOURCES.index(resource)
         found = frontier(table.losses, table.costs[place])
         rest = self._rest(table)[place]
-        points = list(zip(found.costs + rest, found.losses, strict=True))
+        points = list(zip(found.costs + rest, self._damages(found.losses), strict=True))
         if self._groups:
-            points = self._with_groups(points, resource, rules)
+            points = with_groups(self, (points[0][0], points[-1][0]), resource, rules)
         elif len(points) > POINTS:
             kept = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
             points = [points[each] for each in kept]
@@ -159,6 +195,9 @@ class Allocator:
             basis="measured" if self._measured else "estimated",
         )
 
+    def _damages(self, losses: Floats | float) -> Floats:
+        return np.asarray(losses) ** (1 / self._power)
+
     @property
     def _measured(self) -> bool:
         known = [option.measured for options in self._options.values() for option in options]
@@ -169,64 +208,6 @@ class Allocator:
             return FrontierPoint(budget, loss)
         drop = self._curve.drop(loss)
         return FrontierPoint(budget, loss, drop.value, drop.error)
-
-    def _with_groups(
-        self, points: list[tuple[float, float]], resource: Resource, rules: AllocationRules
-    ) -> list[tuple[float, float]]:
-        """Return points of whole allocations; below the layers' own reach groups go further."""
-        low, high = points[0][0], points[-1][0]
-        found: list[tuple[float, float]] = []
-        for budget in np.geomspace(max(low / 4, 1e-9), max(high, 1e-9), 24):
-            try:
-                made = self.allocate(Limits(**{resource: float(budget)}), rules)
-            except UserError:
-                continue
-            spent = vector_of(made.cost, made.latency or 0.0)[RESOURCES.index(resource)]
-            found.append((float(spent), made.damage))
-        kept: list[tuple[float, float]] = []
-        for budget, loss in sorted(found):
-            if not kept or loss < kept[-1][1]:
-                kept.append((budget, loss))
-        return kept
-
-    def _least(
-        self, table: Table, limits: Limits, rules: AllocationRules, least: Resource
-    ) -> Allocation:
-        assert limits.drop is not None
-        if self._curve is None:
-            raise UserError(
-                "Nothing is known yet of how the metric falls with the damage.",
-                "Run the sweep to its end, or give a size.",
-            )
-        most = self._curve.damage(limits.drop)
-        place = RESOURCES.index(least)
-        costs = table.costs[place]
-        low = float(costs.min(1).sum()) + self._rest(table)[place]
-        high = float(vector_of(self._whole.cost, self._whole.latency)[place])
-        best: Allocation | None = None
-        # Damage rises as the budget falls, so the smallest budget within it is found by halving.
-        for _ in range(14):
-            middle = (low + high) / 2
-            tried = {name: _limit(limits, name) for name in RESOURCES}
-            tried[least] = min(tried[least], middle)
-            finite = {name: value for name, value in tried.items() if math.isfinite(value)}
-            try:
-                found = self.allocate(Limits(**finite), rules)
-            except UserError:
-                low = middle
-                continue
-            if found.damage <= most:
-                best, high = found, middle
-            else:
-                low = middle
-        if best is None:
-            best = self.allocate(msgspec.structs.replace(limits, drop=None), rules)
-            if best.damage > most:
-                raise UserError(
-                    f"No choice keeps the drop within {limits.drop:g} points.",
-                    "Allow a larger one, or read more settings.",
-                )
-        return best
 
     def _turns(
         self, table: Table, rules: AllocationRules, bounds: Sequence[float]
@@ -285,7 +266,7 @@ class Allocator:
             # A knapsack's costs are not negative; what is added here is added to the limit.
             lowest = saved.min(0)
             free = free - lowest
-            all_losses.append(list(group.damages))
+            all_losses.append([damage**self._power for damage in group.damages])
             all_costs.append((saved - lowest).tolist())
         solved = allocated(problem_of(all_losses, all_costs, [float(each) for each in free]))
         found = list(picked)
@@ -316,16 +297,17 @@ class Allocator:
         if solved is None:
             return None
         places = [np.flatnonzero(each)[at] for each, at in zip(known, solved.choices, strict=True)]
-        damage = solved.loss + sum(
-            group.damages[at] for group, at in zip(self._groups, picked, strict=True)
+        grouped = sum(
+            group.damages[at] ** self._power for group, at in zip(self._groups, picked, strict=True)
         )
+        damage = float(self._damages(solved.loss + grouped))
         bits, parameters, macs, latency = solved.costs + rest
         cost = Cost(parameters=round(parameters), macs=round(macs), bits=round(bits))
         return Allocation(
             recipe=self._recipe(table, places, picked),
-            damage=float(damage),
+            damage=damage,
             cost=cost,
-            drop=self.drop_at(float(damage)),
+            drop=self.drop_at(damage),
             latency=float(latency) if self._whole.latency else None,
         )
 
@@ -381,7 +363,7 @@ class Allocator:
     def _too_tight(self, table: Table, limits: Limits) -> UserError:
         least = np.where(np.isfinite(table.losses), table.costs, np.inf).min(2).sum(1)
         for resource, value, rest in zip(RESOURCES, least, self._rest(table), strict=True):
-            limit = _limit(limits, resource)
+            limit = limit_of(limits, resource)
             if value + rest > limit and not self._groups:
                 return UserError(
                     f"No choice gets below {value + rest:,.0f} {UNITS[resource]}; "
@@ -389,8 +371,3 @@ class Allocator:
                     "Allow more, or read stronger settings.",
                 )
         return UserError("No choice keeps all limits at once.", "Allow more of one of them.")
-
-
-def _limit(limits: Limits, resource: Resource) -> float:
-    value: float | None = getattr(limits, resource)
-    return math.inf if value is None else value

@@ -29,8 +29,13 @@ class Table:
     costs: Floats
 
 
-def table_of(options: Mapping[str, tuple[Option, ...]], rules: AllocationRules) -> Table:
-    """Return what the layers may choose from. Raises UserError where no layer was read."""
+def table_of(
+    options: Mapping[str, tuple[Option, ...]], rules: AllocationRules, power: float
+) -> Table:
+    """Return what the layers may choose from, their losses being damages raised to a power.
+
+    Raises UserError where no layer was read.
+    """
     if not options:
         raise UserError("No layer has been read yet.", "Run the sweep first.")
     kept = [_allowed(name, own, rules) for name, own in options.items()]
@@ -38,7 +43,7 @@ def table_of(options: Mapping[str, tuple[Option, ...]], rules: AllocationRules) 
     losses = np.full((len(kept), widest), np.inf)
     costs = np.zeros((len(RESOURCES), len(kept), widest))
     for item, own in enumerate(kept):
-        losses[item, : len(own)] = [option.damage for option in own]
+        losses[item, : len(own)] = [option.damage**power for option in own]
         vectors = [vector_of(option.cost, option.latency) for option in own]
         costs[:, item, : len(own)] = np.asarray(vectors).T
     unread = {name: choice for name, choice in rules.fixed.items() if name not in options}

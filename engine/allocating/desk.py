@@ -5,17 +5,12 @@ from pathlib import Path
 
 import msgspec
 
-from featherweight.engine.allocating.accuracy import Fall
+from featherweight.engine.allocating.accuracy import Tried
 from featherweight.engine.allocating.allocator import Allocator
+from featherweight.engine.allocating.candidates import is_pruning, slots_of
 from featherweight.engine.allocating.comparing import Comparison
 from featherweight.engine.allocating.planner import Planner
-from featherweight.engine.allocating.true_networks import (
-    CALIBRATIONS,
-    Truth,
-    calibrated,
-    guilty,
-    refined,
-)
+from featherweight.engine.allocating.true_networks import Truth, guilty, refined, tried_out
 from featherweight.engine.jobs import Check, Job, unchecked
 from featherweight.engine.readings import (
     Allocation,
@@ -26,8 +21,11 @@ from featherweight.engine.readings import (
     Reading,
     Resource,
 )
-from featherweight.engine.recipe import Recipe
+from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.writing.files import make_folder, write_file
+
+# Frontiers are looked at in so many places for combinations to read.
+BUDGETS = 10
 
 
 class AllocationDesk:
@@ -48,7 +46,7 @@ class AllocationDesk:
     ) -> None:
         self._planner, self._readings, self._metric = planner, readings, metric
         self._chooses, self._judges = chooses, judges
-        self._falls: tuple[Fall, ...] = ()
+        self._tried: tuple[Tried, ...] = ()
 
     def allocate(self, limits: Limits, rules: AllocationRules, least: Resource) -> Allocation:
         """Return the best choices within limits. Raises UserError where there are none."""
@@ -61,13 +59,30 @@ class AllocationDesk:
     def refine(self, limits: Limits, rules: AllocationRules, job: Job) -> Allocation:
         """Return an allocation corrected by the real network. Raises UserError, CancelledError."""
         truth = self._chosen_by(job)
-        found = refined(self._allocator(job.check), limits, rules, truth, job)
-        fall = self._allocator().drop_at(found.damage)
-        return msgspec.structs.replace(found, drop=fall)
+        return refined(self._allocator(job.check), limits, rules, truth, job)
 
     def blame(self, recipe: Recipe, job: Job) -> tuple[Guilt, ...]:
         """Name the layers that lose more than predicted. Raises UserError, CancelledError."""
         return guilty(recipe, self._allocator(job.check), self._chosen_by(job), job)
+
+    def combinations(self, check: Check) -> dict[str, tuple[Choice, ...]]:
+        """Return, by layer, the choices of several slots on the frontier that were not read yet.
+
+        Damages that add up are the first guess; what is read of these says how they really do.
+        """
+        allocator = self._allocator(check)
+        known = {(reading.layers, repr(reading.choice)) for reading in self._readings()}
+        points = allocator.frontier("bits", AllocationRules()).points
+        found: dict[str, dict[str, Choice]] = {}
+        for point in points[:: max(1, len(points) // BUDGETS)]:
+            check()
+            made = allocator.on_frontier(point.budget)
+            for name, choice in made.recipe.layers.items():
+                plain = choice.replaced("coding", None)
+                several = len(slots_of(plain)) > 1 and not is_pruning(plain)
+                if several and ((name,), repr(plain)) not in known:
+                    found.setdefault(name, {})[repr(plain)] = plain
+        return {name: tuple(choices.values()) for name, choices in found.items()}
 
     def calibrate(self, kept: Path, job: Job) -> None:
         """Learn how the metric falls with the damage, from whole networks of the frontier.
@@ -75,8 +90,7 @@ class AllocationDesk:
         What was measured is kept in the file `kept`. Raises UserError, CancelledError.
         """
         truths = _read(kept)
-        asked = self._allocator(job.check)
-        job.begin(CALIBRATIONS)
+        asked = self._planner.allocator(self._readings(), (), self._metric, job.check)
 
         def measure(recipe: Recipe) -> Truth:
             key = msgspec.json.encode(recipe).decode()
@@ -86,10 +100,10 @@ class AllocationDesk:
                 write_file(kept, msgspec.json.encode(truths))
             return truths[key]
 
-        self._falls = tuple(calibrated(asked, AllocationRules(), measure, job))
+        self._tried = tried_out(asked, measure, job)
 
     def _allocator(self, check: Check = unchecked) -> Allocator:
-        return self._planner.allocator(self._readings(), self._falls, self._metric, check)
+        return self._planner.allocator(self._readings(), self._tried, self._metric, check)
 
     def _chosen_by(self, job: Job) -> Callable[[Recipe], Truth]:
         return lambda recipe: self._chooses.truth(recipe, job)

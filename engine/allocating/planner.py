@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from featherweight.engine.allocating.accuracy import Fall, fitted
+from featherweight.engine.allocating.accuracy import Fall, Tried, fitted, power_of, total
 from featherweight.engine.allocating.allocator import Allocator, Whole
 from featherweight.engine.allocating.candidates import (
     Group,
@@ -28,8 +28,7 @@ from featherweight.engine.recipe import Choice, Recipe
 class Planner:
     """Makes the allocator of a network from its readings, again only where they changed.
 
-    `falls` are networks whose damage and drop were both measured, `largest` is how many points
-    the metric can fall at all. Its methods may be called from several threads.
+    Its methods may be called from several threads.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Planner:
     def allocator(
         self,
         readings: Sequence[Reading],
-        falls: Sequence[Fall],
+        tried: Sequence[Tried],
         metric: str,
         check: Check = unchecked,
     ) -> Allocator:
@@ -63,16 +62,16 @@ class Planner:
         if not known:
             raise UserError("Nothing has been read of this network yet.", "Run the sweep first.")
         times = {name: layer.latency.value for name, layer in self._layers.items() if layer.latency}
-        asked = (known, tuple(falls), metric, tuple(times.items()))
+        asked = (known, tuple(tried), metric, tuple(times.items()))
         with self._working:
             if self._made is None or self._made[0] != asked:
-                self._made = asked, self._allocator(known, falls, metric, times, check)
+                self._made = asked, self._allocator(known, tried, metric, times, check)
             return self._made[1]
 
     def _allocator(
         self,
         readings: tuple[Reading, ...],
-        falls: Sequence[Fall],
+        tried: Sequence[Tried],
         metric: str,
         times: Mapping[str, float],
         check: Check,
@@ -94,8 +93,10 @@ class Planner:
                 self._options[name] = asked, made
             options[name] = self._options[name][1]
         whole = Whole(self._predictor.before, sum(times.values()), metric)
+        power = power_of(tried)
+        falls = [Fall(total(each.parts, power), each.drop) for each in tried]
         curve = fitted(falls, 100.0)
-        return Allocator(options, self._groups(readings, check), whole, curve)
+        return Allocator(options, self._groups(readings, check), whole, curve, power)
 
     def _cost(self, name: str) -> LayerCosts:
         if name not in self._costs:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from featherweight.engine.allocating.accuracy import Fall
+from featherweight.engine.allocating.accuracy import Tried
 from featherweight.engine.allocating.allocator import Allocator
-from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Job
 from featherweight.engine.readings import Allocation, AllocationRules, Guilt, Limits, Spread
 from featherweight.engine.recipe import Choice, Recipe
 
-CALIBRATIONS = 12
+POINTS = 8
+# Damages between which whole networks are tried.
+LEAST, MOST = 1e-3, 1.0
 SEARCHES = 48
 CHANGED = 0.2
 BLAMED = 6
@@ -39,25 +40,28 @@ class Truth:
 Measure = Callable[[Recipe], Truth]
 
 
-def calibrated(
-    allocator: Allocator, rules: AllocationRules, measure: Measure, job: Job
-) -> list[Fall]:
-    """Return networks spread over the whole frontier of stored bits: predicted damage, real drop.
+def tried_out(allocator: Allocator, measure: Measure, job: Job) -> tuple[Tried, ...]:
+    """Return networks spread over the frontier of stored bits, and others of the same budgets.
 
+    They lie evenly by the logarithm of their damage, where a person may want to be.
     Raises CancelledError.
     """
-    points = allocator.frontier("bits", rules).points
-    low, high = points[0].budget, points[-1].budget
-    falls: list[Fall] = []
-    for budget in np.geomspace(max(low * 1.001, 1.0), max(high, low * 1.01), CALIBRATIONS):
-        try:
-            made = allocator.allocate(Limits(bits=float(budget)), rules)
-        except UserError:
+    points = allocator.frontier("bits", AllocationRules()).points
+    damages = np.asarray([point.damage for point in points])
+    wanted = np.geomspace(LEAST, min(MOST, max(float(damages.max()), LEAST)), POINTS)
+    places = sorted({int(np.abs(damages - damage).argmin()) for damage in wanted})
+    chance = random.Random(SEED)
+    job.begin(2 * len(places))
+    found = []
+    for place in places:
+        factors = {name: 10 ** chance.uniform(-1.5, 1.5) for name in allocator.layers}
+        for one in (allocator, allocator.with_factors(factors)):
+            recipe = one.on_frontier(points[place].budget).recipe
+            truth = measure(recipe)
+            parts = allocator.parts_of(recipe)
+            found.append(Tried(parts, truth.damage.value, truth.drop.value))
             job.advance("Trying whole networks")
-            continue
-        falls.append(Fall(made.damage, measure(made.recipe).drop.value))
-        job.advance("Trying whole networks")
-    return falls
+    return tuple(found)
 
 
 def refined(

@@ -29,7 +29,7 @@ from scipy.stats import spearmanr
 from featherweight.engine.allocating.candidates import Option
 from featherweight.engine.allocating.comparing import Comparison
 from featherweight.engine.allocating.planner import Planner
-from featherweight.engine.allocating.true_networks import calibrated, refined
+from featherweight.engine.allocating.true_networks import refined, tried_out
 from featherweight.engine.atlas.atlas import Atlas
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.inspecting.survey import survey
@@ -73,8 +73,8 @@ class Field:
         self.chooses = Comparison(network, self.coupling, task, task.recovery, 1024)
         self.judges = Comparison(network, self.coupling, task, task.measure, 2000)
         plain = self.planner.allocator(self.readings, (), "top1")
-        falls = calibrated(plain, RULES, lambda recipe: self.judges.truth(recipe, Job()), Job())
-        self.allocator = self.planner.allocator(self.readings, falls, "top1")
+        tried = tried_out(plain, lambda recipe: self.judges.truth(recipe, Job()), Job())
+        self.allocator = self.planner.allocator(self.readings, tried, "top1")
 
     def options(self) -> dict[str, tuple[Option, ...]]:
         """Return the options of every layer."""
@@ -204,7 +204,7 @@ def predictions(field: Field, recipes: int, images: int) -> int:
     chance = random.Random(0)
     for _ in range(recipes):
         recipe = mixed(field, chance)
-        damage = sum(field.allocator.damage_of(*each) for each in recipe.layers.items())
+        damage = field.allocator.damage_in_all(field.allocator.parts_of(recipe))
         fall = field.allocator.drop_at(damage)
         damages.append(damage)
         predicted.append(fall.value if fall else float("nan"))

@@ -9,7 +9,14 @@ import torch
 from hypothesis import given
 from torch import nn
 
-from featherweight.engine.allocating.accuracy import SMALLEST_ERROR, Fall, fitted
+from featherweight.engine.allocating.accuracy import (
+    SMALLEST_ERROR,
+    Fall,
+    Tried,
+    fitted,
+    power_of,
+    total,
+)
 from featherweight.engine.allocating.allocator import Allocator, Whole
 from featherweight.engine.allocating.candidates import Group, Option, pair_factors
 from featherweight.engine.allocating.planner import Planner
@@ -138,6 +145,16 @@ def test_that_the_drop_never_falls_as_the_damage_grows(damages: list[float], slo
 
 def test_that_of_too_few_networks_no_drop_is_told() -> None:
     assert fitted([Fall(0.1, 1.0)] * 3, 100) is None
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_that_networks_say_how_damages_of_layers_add_up(power: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tried = []
+    for _ in range(12):
+        parts = tuple((torch.rand(6, generator=generator) ** 4).tolist())
+        tried.append(Tried(parts, total(parts, power), 0.0))
+    assert power_of(tried) == power
 
 
 def test_that_measured_pairs_say_how_damages_add_up() -> None:
