@@ -118,7 +118,7 @@ def rise(value: float) -> str:
 
 def brief_rise(value: float) -> str:
     """Return a rise in as few letters as tell it: 0.064, 3e\u22125."""
-    if 0 < abs(value) < 0.001:
+    if 0 < float(f"{abs(value):.0e}") < 0.001:
         return f"{value:.0e}".replace("e-0", "e-").replace("-", MINUS)
     return f"{value:.1g}" if 0 < value < 0.01 else rise(value)
 
