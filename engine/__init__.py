@@ -28,7 +28,8 @@ a contract in pyproject.toml checks):
 - `prediction`: what a recipe would give, without running it. `atlas`: what a change of one layer
   does to the loss and to the outputs, estimated and measured, and from which strength on it gains
   nothing.
-- `allocation`: a multiple-choice knapsack. `allocating`: the atlas made into one, a recipe of it.
+- `allocation`: a multiple-choice knapsack. `allocating`: the atlas made into one, a recipe of its
+  solution, and what whole networks say of it.
 - `opened_network`: the open network and all that is known of it.
 - `session`: the one façade. `worker` and `command_line` (with `terminal`, `sweep_command` and
   `allocation_command`) are two ways to drive it.

@@ -48,7 +48,7 @@ class Fall:
 
 @dataclass(frozen=True)
 class AccuracyCurve:
-    """Points of the metric by damage: `terms` of u, u² and u³, and its error relative to it and half a point."""
+    """Points of the metric by damage: `terms` of u, u² and u³, and the error as a share of them."""
 
     terms: tuple[float, float, float]
     error: float
