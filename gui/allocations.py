@@ -63,6 +63,11 @@ class Allocations(QObject):
         """Whether a frontier is awaited."""
         return self._tracing.pending
 
+    @property
+    def awaited(self) -> bool:
+        """Whether an allocation is awaited."""
+        return self._allocating.pending
+
     def measure_by(self, resource: Resource) -> None:
         """Let budgets be of another resource."""
         if resource != self.resource:

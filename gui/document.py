@@ -86,6 +86,7 @@ class Document(AllocationIntents):
         runs.estimated.connect(self._on_estimated)
         runs.read.connect(self.atlas.add)
         runs.swept.connect(self.atlas.end)
+        runs.swept.connect(lambda: self.allocations.spoil())
         runs.noticed.connect(self.noticed)
         self.strengths.changed.connect(self.strength_changed)
         self.atlas.changed.connect(self.allocations.spoil)

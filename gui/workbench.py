@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QTabWidget, QWi
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.views.atlas import AtlasView
+from featherweight.gui.views.budget import BudgetView
 from featherweight.gui.views.choices import ChoicesView
 from featherweight.gui.views.details import DetailsView
 from featherweight.gui.views.graph import GraphView
@@ -37,11 +38,14 @@ class Workbench(QMainWindow):
         self.graph = GraphView(document)
         self.atlas = AtlasView(document)
         self.choices = ChoicesView(document)
+        self.budget = BudgetView(document)
         self.results = ResultsView(document)
         self.log = LogPanel(client)
         self.setCentralWidget(self._build_pages())
+        self.budget.atlas_asked.connect(lambda: self._pages.setCurrentWidget(self.atlas))
         self._docks = [
             self._dock("choices", "&Choices", self.choices),
+            self._dock("budget", "&Budget", self.budget),
             self._dock("details", "D&etails", DetailsView(document)),
             self._dock("recovery", "Reco&very", RecoveryView(document)),
             self._dock("job", "&Job", JobView(document)),
@@ -61,7 +65,9 @@ class Workbench(QMainWindow):
 
     def arrange(self, state: QByteArray) -> None:
         """Put the docks where they were, or where they belong for an empty state."""
-        if state.isEmpty() or not self.restoreState(state):
+        nowhere = Qt.DockWidgetArea.NoDockWidgetArea
+        restored = not state.isEmpty() and self.restoreState(state)
+        if not restored or any(self.dockWidgetArea(dock) == nowhere for dock in self._docks):
             self.restoreState(_arranged([dock.objectName() for dock in self._docks]))
             self._fresh = True
 
@@ -120,7 +126,7 @@ class Workbench(QMainWindow):
                 bar.setAccessibleName("Panels")
         if self._fresh:
             self._fresh = False
-            right, bottom = self._docks[0], self._docks[3]
+            right, bottom = self._docks[0], self._docks[4]
             self.resizeDocks([right], [RIGHT_WIDTH], Qt.Orientation.Horizontal)
             self.resizeDocks([bottom], [BOTTOM_HEIGHT], Qt.Orientation.Vertical)
 
@@ -133,11 +139,12 @@ def _arranged(names: list[str]) -> QByteArray:
     """
     window = QMainWindow()
     window.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
-    choices, details, recovery, job, results, log = (QDockWidget(window) for _ in names)
-    for name, dock in zip(names, (choices, details, recovery, job, results, log), strict=True):
+    docks = [QDockWidget(window) for _ in names]
+    for name, dock in zip(names, docks, strict=True):
         dock.setObjectName(name)
+    choices, budget, details, recovery, job, results, log = docks
     for area, first, others in (
-        (RIGHT, choices, (details, recovery)),
+        (RIGHT, choices, (budget, details, recovery)),
         (BOTTOM, job, (results, log)),
     ):
         window.addDockWidget(area, first)

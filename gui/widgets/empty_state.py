@@ -1,7 +1,7 @@
 """What a view shows while it has nothing: why, and what to do about it."""
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from featherweight.gui import icons, theme
 from featherweight.gui.widgets.text import label
@@ -18,7 +18,7 @@ class EmptyState(QWidget):
         self._picture = QLabel()
         self._title = label(title, "section")
         self._text = label(text, "muted", wrap=True)
-        layout = QVBoxLayout(self)
+        layout = self._column = QVBoxLayout(self)
         layout.setContentsMargins(24, 24, 24, 24)
         layout.setSpacing(8)
         layout.addStretch(2)
@@ -32,6 +32,12 @@ class EmptyState(QWidget):
         """Say something else."""
         self._title.setText(title)
         self._text.setText(text)
+
+    def offer(self, button: QPushButton) -> None:
+        """Put a button below the sentence."""
+        self._column.insertWidget(
+            self._column.count() - 1, button, 0, Qt.AlignmentFlag.AlignHCenter
+        )
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         if event.type() == QEvent.Type.PaletteChange:
