@@ -10,7 +10,8 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.recipe import FineTuning, Setting
+from featherweight.engine.readings import SweepPlan
+from featherweight.engine.recipe import Choice, FineTuning, Setting
 from featherweight.gui import theme
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
@@ -25,6 +26,7 @@ LONG = 120_000
 REDRAWN = 200
 MOVING = (
     *("loss_chart", "accuracy_chart", "job_stage", "job_progress"),
+    *("heat_map", "damage_chart", "sweep_about"),
     *("result_figures", "result_rates", "export_summary", "graph_about"),
 )
 SCHEMES: tuple[theme.Scheme, ...] = ("light", "dark")
@@ -37,6 +39,14 @@ CHOICES = (
     ("block2.conv2", "structure", Setting("tucker", {"keep": 0.4})),
     ("block2.conv2", "precision", Setting("integer", {"bits": 8})),
     ("block3.pointwise", "structure", Setting("svd", {"keep": 0.5})),
+)
+READ = SweepPlan(
+    choices=(
+        *(Choice(precision=Setting("integer", {"bits": bits})) for bits in (8, 6, 5, 4, 3, 2)),
+        *(Choice(structure=Setting("svd", {"keep": keep})) for keep in (0.25, 0.5)),
+        *(Choice(sparsity=Setting("magnitude", {"sparsity": share})) for share in (0.5, 0.8)),
+    ),
+    samples=200,
 )
 
 
@@ -145,6 +155,7 @@ def photographed(app: QApplication, folder: Path, qtbot: QtBot) -> dict[str, Pho
         person.take("start")
         take_table(person)
         take_graph(person)
+        take_atlas(person)
         take_run(person)
         take_results_and_export(person)
     finally:
@@ -181,6 +192,25 @@ def take_graph(person: Photographer) -> None:
     person.document.select(("block1.conv2",))
     person.take("graph")
     show_graph.trigger()
+    person.document.select(("block2.conv2",))
+
+
+def take_atlas(person: Photographer) -> None:
+    """Sweep a few settings and look at what the layers lose."""
+    bench, atlas = person.window.workbench, person.document.atlas
+    show_atlas = next(action for action in bench.toggles() if action.objectName() == "action_atlas")
+    show_atlas.trigger()
+    person.wait(lambda: atlas.estimate is not None)
+    atlas.ask(READ)
+    person.wait(lambda: atlas.estimate is not None)
+    person.click("sweep_start_button")
+    person.wait(lambda: atlas.summary is not None and atlas.estimate is not None)
+    shown = bench.atlas.shown
+    shown.setCurrentText("Integers")
+    shown.activated.emit(shown.currentIndex())
+    person.document.select(("stem.0", "block1.conv1", "block2.conv2"))
+    person.take("atlas")
+    show_atlas.trigger()
     person.document.select(("block2.conv2",))
 
 
