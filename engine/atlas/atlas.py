@@ -10,6 +10,7 @@ from featherweight.engine.atlas.changes import Change, Changes, key_of
 from featherweight.engine.atlas.damage import Meter
 from featherweight.engine.atlas.default_plan import default_plan
 from featherweight.engine.atlas.ground import Ground
+from featherweight.engine.atlas.latencies import Latencies
 from featherweight.engine.atlas.sensitivity import samples_digest
 from featherweight.engine.atlas.store import ReadingStore
 from featherweight.engine.atlas.sweep import Sweep, Tell, Telling
@@ -25,6 +26,8 @@ VERSION = 1
 # Of all samples, the share on which a setting is read before it is done, and the seconds in which
 # one is made and counted: as met on a residual network of 20 layers.
 SHARE, MAKING = 0.3, 0.05
+# Timing a changed layer takes at most so many seconds, none where its like was timed before.
+TIMING = 0.2
 
 
 class Atlas:
@@ -69,7 +72,8 @@ class Atlas:
         return SweepEstimate(
             missing=len(standing.active),
             known=len(changes) - len(standing.active),
-            seconds=reads * (sum(shares) + 2) + MAKING * len(shares) if shares else 0.0,
+            seconds=(reads * (sum(shares) + 2) + MAKING * len(shares) if shares else 0.0)
+            + (TIMING * len(changes) if plan.latency else 0.0),
             memory=self._memory(ground),
         )
 
@@ -83,7 +87,10 @@ class Atlas:
         sweep = self._sweep(changes, plan, self._store(store))
         self._folder = store
         known = len(changes) - len(sweep.standing().active)
-        sweep.run(self._predictor, job, Telling(self._keeping(tell)))
+        folder, latencies = Path(store) if store else None, None
+        if plan.latency:
+            latencies = Latencies(self._changes, self.task, folder)
+        sweep.run(self._predictor, latencies, job, Telling(self._keeping(tell)))
         done = sweep.standing().done
         final = [sweep.reading(change, done.get(change, 0)) for change in changes]
         found = [reading for reading in final if reading is not None]

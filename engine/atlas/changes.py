@@ -86,14 +86,19 @@ class Changes:
         It has tensors of the source where these stay as they are. Raises UserError where the
         choice cannot be carried out, CancelledError.
         """
+        made = self.compressed(change, task, job)
+        densify(made)
+        made.module.eval()
+        return made
+
+    @torch.no_grad()
+    def compressed(self, change: Change, task: Task, job: Job) -> Network:
+        """Return the changed network with weights in the forms of its choice, as `made` does."""
         chosen = self.chosen(change, job.check)
         collect = Collector(task, change.recipe.calibration, Job()).collect
         copy = self.network.copy() if write_in_place(chosen) else self.network.shell()
-        with torch.no_grad():
-            made = restructured(self.network, self.coupling, chosen, job.check, collect, made=copy)
-            constrain(made, chosen, job.check, collect)
-            densify(made)
-        made.module.eval()
+        made = restructured(self.network, self.coupling, chosen, job.check, collect, made=copy)
+        constrain(made, chosen, job.check, collect)
         return made
 
     def _change(self, name: str, choice: Choice) -> Change:

@@ -138,7 +138,7 @@ class Replay:
             return False
         if one.op == "call_module":
             name = str(one.target)
-            return _same_layers(self.network.layer(name), made.layer(name))
+            return same_layers(self.network.layer(name), made.layer(name))
         if one.op == "get_attr":
             held = (attribute(net.module, str(one.target)) for net in (self.network, made))
             return _same_tensors(*held)
@@ -151,7 +151,8 @@ def attribute(module: nn.Module, path: str) -> Any:
     return getattr(module.get_submodule(owner), name)
 
 
-def _same_layers(one: nn.Module, other: nn.Module) -> bool:
+def same_layers(one: nn.Module, other: nn.Module) -> bool:
+    """Say whether two layers are of one kind, with the same settings and numbers."""
     if type(one) is not type(other) or repr(one) != repr(other):
         return False
     mine, its = (

@@ -17,11 +17,12 @@ from featherweight.engine.writing.files import make_folder
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
-    """What one line tells of a setting."""
+    """What one line tells of a setting; `latency` are the milliseconds that it adds."""
 
     key: str
     sums: Sums | None = None
     cost: Cost | None = None
+    latency: float | None = None
     reason: str = ""
 
 
@@ -36,6 +37,7 @@ class ReadingStore:
         self._path = path
         self._sums: dict[str, dict[int, Sums]] = {}
         self._costs: dict[str, Cost] = {}
+        self._latencies: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
         if path is not None:
             make_folder(path.parent)
@@ -53,6 +55,10 @@ class ReadingStore:
     def cost(self, key: str) -> Cost | None:
         """Return what a setting costs."""
         return self._costs.get(key)
+
+    def latency(self, key: str) -> float | None:
+        """Return how many milliseconds a setting adds."""
+        return self._latencies.get(key)
 
     def reason(self, key: str) -> str:
         """Return why a setting could not be read, empty where it can."""
@@ -79,6 +85,8 @@ class ReadingStore:
             self._sums.setdefault(line.key, {})[line.sums.samples] = line.sums
         if line.cost is not None:
             self._costs[line.key] = line.cost
+        if line.latency is not None:
+            self._latencies[line.key] = line.latency
         if line.reason:
             self._reasons[line.key] = line.reason
 

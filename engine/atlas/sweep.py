@@ -11,6 +11,7 @@ from featherweight.engine.atlas.changes import Change
 from featherweight.engine.atlas.damage import NOT_FINITE, Sums
 from featherweight.engine.atlas.estimates import estimated
 from featherweight.engine.atlas.ground import Ground
+from featherweight.engine.atlas.latencies import Latencies
 from featherweight.engine.atlas.levels import going_on, levels
 from featherweight.engine.atlas.store import Line, ReadingStore
 from featherweight.engine.errors import UserError
@@ -24,6 +25,7 @@ TELL_INTERVAL = 0.05
 # Sums over fewer samples are not worth a line on disk.
 FEWEST_KEPT = 16
 COUNTING, READING = "Counting what choices cost", "Reading what layers lose"
+TIMING = "Timing changed layers"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Sweep:
             choice=change.choice,
             basis="measured",
             cost=self._store.cost(change.key),
+            latency=self._store.latency(change.key),
             reason=reason,
         )
         if reason:
@@ -86,11 +89,13 @@ class Sweep:
         sums = self._store.latest(change.key, samples)
         return self._filled(whole, sums) if sums.samples else None
 
-    def run(self, predictor: Predictor, job: Job, tell: "Telling") -> None:
-        """Read what is missing. Raises UserError, CancelledError."""
+    def run(
+        self, predictor: Predictor, latencies: Latencies | None, job: Job, tell: "Telling"
+    ) -> None:
+        """Read what is missing; with `latencies` also time it. Raises UserError, CancelledError."""
         ends = self._ends()
-        total = len(self.changes) * len(ends)
-        job.begin(total + len(self.changes))
+        stages = len(ends) + (1 if latencies is None else 2)
+        job.begin(len(self.changes) * stages)
         self._count(predictor, job)
         standing = self.standing()
         self._tell_known(standing, tell)
@@ -107,6 +112,8 @@ class Sweep:
             self._ground.forget(finished)
             left = sum(1 for end in ends if end > start)
             job.advance(READING, left * len(finished))
+        if latencies is not None:
+            self._time(latencies, standing, job, tell)
         tell.flush()
 
     def _ends(self) -> list[int]:
@@ -154,6 +161,17 @@ class Sweep:
                 tell.add(reading)
             job.advance(READING)
 
+    def _time(self, latencies: Latencies, standing: Standing, job: Job, tell: "Telling") -> None:
+        """Time what was read and was not timed before, once nothing else computes."""
+        for change, samples in standing.done.items():
+            if self._store.latency(change.key) is None:
+                added = latencies.added(change, job)
+                if added is not None:
+                    self._store.add(Line(change.key, latency=added))
+                if (reading := self.reading(change, samples)) is not None:
+                    tell.add(reading)
+            job.advance(TIMING)
+
     def _tell_known(self, standing: Standing, tell: "Telling") -> None:
         for change in self.changes:
             samples = standing.done.get(change, standing.level)
@@ -188,6 +206,7 @@ class Sweep:
             loss=losses.loss,
             metric=losses.metric,
             cost=reading.cost,
+            latency=reading.latency,
         )
 
 

@@ -259,6 +259,16 @@ def test_that_what_fails_is_a_reading_with_its_reason() -> None:
     assert "cannot have both a sparsity and this precision" in failed[0].reason
 
 
+def test_that_a_sweep_times_what_it_changes_where_the_plan_asks_for_it(tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(PLAN, choices=PLAN.choices[-2:], samples=FIRST, latency=True)
+    readings = swept(tmp_path, plan)
+    assert readings
+    assert all(reading.latency is not None for reading in readings.values())
+    assert swept(tmp_path, plan) == readings
+    blind = swept(tmp_path, msgspec.structs.replace(plan, choices=PLAN.choices[:1], latency=False))
+    assert all(reading.latency is None for reading in blind.values())
+
+
 def test_that_numbers_of_the_source_that_are_not_finite_are_told() -> None:
     with pytest.raises(UserError, match="original network gives numbers that are not finite"):
         atlas_of(poison=True).sweep(PLAN, "", Job(), lambda _: None)
