@@ -66,12 +66,13 @@ class AllocationDesk:
         return guilty(recipe, self._allocator(job.check), self._chosen_by(job), job)
 
     def combinations(self, check: Check) -> dict[str, tuple[Choice, ...]]:
-        """Return, by layer, the choices of several slots on the frontier that were not read yet.
+        """Return, by layer, the choices of several slots that the frontier of single ones has.
 
         Damages that add up are the first guess; what is read of these says how they really do.
+        They are told of the single readings alone, so that a second sweep finds the same.
         """
-        allocator = self._allocator(check)
-        known = {(reading.layers, repr(reading.choice)) for reading in self._readings()}
+        singles = [each for each in self._readings() if len(slots_of(each.choice)) == 1]
+        allocator = self._planner.allocator(singles, (), self._metric, check)
         points = allocator.frontier("bits", AllocationRules()).points
         found: dict[str, dict[str, Choice]] = {}
         for point in points[:: max(1, len(points) // BUDGETS)]:
@@ -79,8 +80,7 @@ class AllocationDesk:
             made = allocator.on_frontier(point.budget)
             for name, choice in made.recipe.layers.items():
                 plain = choice.replaced("coding", None)
-                several = len(slots_of(plain)) > 1 and not is_pruning(plain)
-                if several and ((name,), repr(plain)) not in known:
+                if len(slots_of(plain)) > 1 and not is_pruning(plain):
                     found.setdefault(name, {})[repr(plain)] = plain
         return {name: tuple(choices.values()) for name, choices in found.items()}
 

@@ -41,6 +41,7 @@ class LayerCosts:
         self._network = alone(layer, input_shape).shell()
         self._coupling = analyse(self._network)
         self._made: dict[bytes, tuple[Network, Cost]] = {}
+        self._cheapest: dict[bytes, tuple[Choice, Cost]] = {}
 
     def cheapest(self, choice: Choice, check: Check = unchecked) -> tuple[Choice, Cost]:
         """Return the choice with the coding that makes it smallest, and what the layer then costs.
@@ -48,6 +49,12 @@ class LayerCosts:
         A choice that names its coding keeps it. Raises UserError where the methods do not go
         together, CancelledError.
         """
+        key = msgspec.msgpack.encode(choice)
+        if key not in self._cheapest:
+            self._cheapest[key] = self._found(choice, check)
+        return self._cheapest[key]
+
+    def _found(self, choice: Choice, check: Check) -> tuple[Choice, Cost]:
         chosen = self._chosen(choice, check)
         network, cost = self._structured(choice.structure, chosen, check)
         if chosen.sparsity is None and chosen.precision is None:

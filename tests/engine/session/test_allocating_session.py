@@ -1,0 +1,161 @@
+"""A budget from its readings to a recipe, through the session and the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featherweight.engine.command_line import main
+from featherweight.engine.errors import UserError
+from featherweight.engine.events import Source, TaskSource
+from featherweight.engine.jobs import Job
+from featherweight.engine.readings import AllocationRules, Limits, Reading, SweepPlan
+from featherweight.engine.recipe import Choice, Setting, read_recipe
+from featherweight.engine.session import Session
+
+PLAN = SweepPlan(
+    choices=(
+        *(Choice(precision=Setting("integer", {"bits": bits})) for bits in (8, 4, 2)),
+        *(Choice(sparsity=Setting("magnitude", {"sparsity": share})) for share in (0.5, 0.8)),
+        Choice(structure=Setting("channel_pruning", {"ratio": 0.5})),
+    ),
+    samples=64,
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a small network that tells two kinds of images apart, and its data."""
+    folder = tmp_path_factory.mktemp("allocating")
+    torch.manual_seed(0)
+    images = torch.randn(256, 1, 8, 8)
+    labels = (images.mean((1, 2, 3)) > 0).long()
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU())
+    net.append(nn.Flatten()).append(nn.Linear(12 * 16, 2))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+    program = torch.export.export(net, (images[:2],), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    torch.export.save(program, folder / "net.pt2")
+    half = {"x_train": images[:128], "y_train": labels[:128], "x_test": images[128:]}
+    np.savez(folder / "data.npz", **{k: v.numpy() for k, v in half.items()}, y_test=labels[128:])
+    return folder / "net.pt2", folder / "data.npz"
+
+
+@pytest.fixture(scope="module")
+def swept(files: tuple[Path, Path]) -> tuple[Session, Path]:
+    """Return a session that has read the plan, and the folder that keeps it."""
+    session = Session()
+    session.open(Source(path=str(files[0])))
+    session.set_task(TaskSource(data=str(files[1])))
+    store = files[0].parent / "store"
+    session.sweep(PLAN, str(store), Job(), lambda _: None)
+    return session, store
+
+
+def test_that_an_allocation_keeps_its_budget_by_the_exact_prediction(
+    swept: tuple[Session, Path],
+) -> None:
+    session, _ = swept
+    for share in (3, 5, 8):
+        limit = session.cost.bits / share
+        found = session.allocate(Limits(bits=limit))
+        assert session.predict(found.recipe).after.bits <= limit
+    tighter = session.allocate(Limits(bits=limit, macs=0.6 * session.cost.macs))
+    assert session.predict(tighter.recipe).after.macs <= 0.6 * session.cost.macs
+    assert tighter.damage >= found.damage
+
+
+def test_that_a_frontier_falls_and_its_points_can_be_had(swept: tuple[Session, Path]) -> None:
+    session, _ = swept
+    frontier = session.frontier("bits")
+    damages = [point.damage for point in frontier.points]
+    assert damages == sorted(damages, reverse=True)
+    assert frontier.source == session.cost.bits
+    assert frontier.basis == "measured"
+
+
+def test_that_the_real_network_corrects_an_allocation(swept: tuple[Session, Path]) -> None:
+    session, _ = swept
+    limits = Limits(bits=session.cost.bits / 8)
+    first = session.allocate(limits)
+    refined = session.refine_allocation(limits, AllocationRules(), Job())
+    assert refined.measured
+    assert session.predict(refined.recipe).after.bits <= limits.bits
+    again = session.refine_allocation(limits, AllocationRules(), Job())
+    assert again == refined
+    assert not first.measured
+
+
+def test_that_the_layer_that_ruins_a_network_is_named(swept: tuple[Session, Path]) -> None:
+    session, _ = swept
+    recipe = session.allocate(Limits(bits=session.cost.bits / 3)).recipe
+    ruined = recipe.with_choice("0", Choice(sparsity=Setting("magnitude", {"sparsity": 0.99})))
+    guilty = session.find_guilty(ruined, Job())
+    assert guilty[0].layer == "0"
+    assert guilty[0].found > guilty[0].predicted
+
+
+def test_that_a_second_sweep_reads_nothing_again(swept: tuple[Session, Path]) -> None:
+    session, store = swept
+    before = {path: path.read_bytes() for path in store.iterdir()}
+    told: list[Reading] = []
+    session.sweep(PLAN, str(store), Job(), told.extend)
+    assert {path: path.read_bytes() for path in store.iterdir()} == before
+    assert told
+    assert all(reading.basis == "measured" for reading in told)
+
+
+def test_that_the_command_line_writes_the_recipe_of_the_library(
+    swept: tuple[Session, Path],
+    files: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    session, store = swept
+    target = store.parent / "recipe.yaml"
+    asked = [str(files[0]), "--data", str(files[1]), "--store", str(store)]
+    options = ["--size", "1/5", "--exclude", "0", "--output", str(target), "--json"]
+    assert main(["allocate", *asked, *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    limits = Limits(bits=session.cost.bits / 5)
+    same = session.allocate(limits, AllocationRules(excluded=("0",)))
+    assert read_recipe(target) == same.recipe
+    assert "0" not in same.recipe.layers
+    assert told["cost"]["bits"] == same.cost.bits
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--size", "many"], "many is no amount"),
+        ([], "No budget was given"),
+        (["--size", "1/2", "--exclude", "nothing"], "no layer nothing"),
+        (["--size", "1/2", "--method", "magic"], "no method magic"),
+        (["--size", "10B"], "No choice"),
+    ],
+)
+def test_that_a_wrong_budget_is_refused_in_one_sentence(
+    swept: tuple[Session, Path],
+    files: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    sentence: str,
+) -> None:
+    _, store = swept
+    asked = [str(files[0]), "--data", str(files[1]), "--store", str(store), *options]
+    assert main(["allocate", *asked, "--output", str(store.parent / "none.yaml")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (store.parent / "none.yaml").exists()
+
+
+def test_that_without_readings_the_sweep_is_named(files: tuple[Path, Path]) -> None:
+    session = Session()
+    session.open(Source(path=str(files[0])))
+    session.set_task(TaskSource(data=str(files[1])))
+    with pytest.raises(UserError, match="Run the sweep first"):
+        session.allocate(Limits(bits=1e6))
