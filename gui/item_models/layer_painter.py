@@ -6,6 +6,7 @@ from PySide6.QtCore import QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPolygonF
 
 from featherweight.gui import icons, theme
+from featherweight.gui.holds import Hold
 from featherweight.gui.item_models.layer_rows import Row
 from featherweight.gui.item_models.layer_table import NUMBERS, Column, LayerTableModel
 from featherweight.gui.widgets.share_bar import paint_share
@@ -16,6 +17,9 @@ ICON = 14
 CHIP_GAP = 4
 MORE = 30
 SHORTEST_CHIP = 56
+HOLD_ICONS: dict[Hold, str] = {"kept": "pin", "left": "leave"}
+HOLD_STEP = 24
+FLASH = 0.30
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class RowState:
     hovered: bool = False
     focused: bool = False
     opened: bool | None = None
+    flash: float = 0.0
 
 
 class LayerPainter:
@@ -57,6 +62,10 @@ class LayerPainter:
             painter.fillRect(box, tint)
         elif state.hovered:
             painter.fillRect(box, QColor(shades.hover))
+        if state.flash:
+            light = QColor(shades.accent)
+            light.setAlphaF(FLASH * state.flash)
+            painter.fillRect(box, light)
         edge = shades.accent if state.selected or state.inside else shades.coupled
         if state.selected or state.inside or state.coupled:
             painter.fillRect(box.left(), box.top(), 3, box.height(), QColor(edge))
@@ -76,6 +85,8 @@ class LayerPainter:
             self._paint_name(painter, box, row, state)
         elif column in NUMBERS:
             self._paint_number(painter, box, row, column)
+        elif column == Column.HOLD:
+            self._paint_holds(painter, box, row, state)
         elif column == Column.CHOICES and row.chips:
             self._paint_chips(painter, box, row, state)
         else:
@@ -129,6 +140,17 @@ class LayerPainter:
             shade = self._shades.accent
         paint_share(painter, bar, share, shade, self._shades.track)
 
+    def _paint_holds(self, painter: QPainter, box: QRect, row: Row, state: RowState) -> None:
+        if not self._model.can_hold(row):
+            return
+        held = self._model.hold(row)
+        top = box.top() + (box.height() - ICON) // 2
+        for place, (hold, name) in enumerate(HOLD_ICONS.items()):
+            shade = self._shades.muted if state.hovered else self._shades.line
+            shade = self._shades.accent if hold == held else shade
+            left = box.left() + PADDING + place * HOLD_STEP
+            painter.drawPixmap(left, top, ICON, ICON, icons.pixmap(name, ICON, shade))
+
     def _paint_chips(self, painter: QPainter, box: QRect, row: Row, state: RowState) -> None:
         ground = self._shades.surface if state.selected else self._shades.accent_soft
         left = box.left() + PADDING
@@ -174,3 +196,9 @@ class LayerPainter:
         painter.setPen(QColor(shade))
         side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
         painter.drawText(box, int(side | Qt.AlignmentFlag.AlignVCenter), shown)
+
+
+def hold_at(x: int) -> Hold | None:
+    """Return the mark at a place of the column for holds, in pixels from its left edge."""
+    place = (x - PADDING + (HOLD_STEP - ICON) // 2) // HOLD_STEP
+    return tuple(HOLD_ICONS)[place] if 0 <= place < len(HOLD_ICONS) else None

@@ -20,6 +20,7 @@ from featherweight.engine.options import MethodDescription
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Prediction
 from featherweight.gui import wording
+from featherweight.gui.holds import Hold, Holds
 from featherweight.gui.item_models.layer_rows import (
     Row,
     add_up_figures,
@@ -46,12 +47,13 @@ class Column(IntEnum):
     LATENCY = 5
     SENSITIVITY = 6
     SIZE = 7
-    CHOICES = 8
+    HOLD = 8
+    CHOICES = 9
 
 
 TITLES = (
     *("Layer", "Kind", "Shape", "Parameters", "MACs", "Latency", "Sensitivity", "Size after"),
-    "Choices",
+    *("Hold", "Choices"),
 )
 TIPS = (
     "The layers by the module they lie in. Click the other columns to sort all layers by them.",
@@ -64,6 +66,7 @@ TIPS = (
     " estimated from gradients on the data. It compares layers: where training did not end at the"
     " least loss, the real rise may be many times as large.",
     "Stored size that the recipe is predicted to give, against the size before.",
+    "The pin lets budgets keep the choice of the layer, the crossed circle leaves it as it is.",
     "What the recipe does to the layer, in the order in which it is applied.",
 )
 NUMBERS = frozenset(
@@ -80,6 +83,7 @@ class LayerTableModel(QAbstractItemModel):
         self._by_name: dict[str, Row] = {}
         self._layers: dict[str, Layer] = {}
         self._method_words = LayerWords()
+        self._holds = Holds()
         self._words: tuple[str, ...] = ()
         self._sorted: tuple[Column, bool] | None = None
         self.total_parameters = 0
@@ -122,6 +126,21 @@ class LayerTableModel(QAbstractItemModel):
             row.chips = () if choice is None else self._method_words.chips(choice)
             row.chosen = () if choice is None else self._method_words.chosen(choice)
         self._tell(Column.CHOICES)
+
+    def show_holds(self, holds: Holds) -> None:
+        """Take over which layers budgets do not change."""
+        self._holds = holds
+        self._tell(Column.HOLD)
+
+    def can_hold(self, row: Row) -> bool:
+        """Whether budgets could change a layer, or one of the layers in a module."""
+        return any(not self.is_locked(layer) for layer in row.layers())
+
+    def hold(self, row: Row) -> Hold | None:
+        """Return how a row is held; a module as all of it that can be."""
+        free = [layer.name for layer in row.layers() if not self.is_locked(layer)]
+        holds = {self._holds.of(name) for name in free}
+        return holds.pop() if len(holds) == 1 else None
 
     def show_prediction(self, prediction: Prediction | None) -> None:
         """Take over the predicted sizes; None clears them."""
@@ -272,6 +291,8 @@ class LayerTableModel(QAbstractItemModel):
             return self._sensitivity(row)
         if column == Column.SIZE:
             return wording.bits(row.bits) if row.bits else wording.NONE
+        if column == Column.HOLD:
+            return self.hold(row) or ""
         return "  →  ".join(row.chips) or self._chosen_in(row)
 
     def share(self, row: Row, column: Column) -> float:
@@ -309,6 +330,8 @@ class LayerTableModel(QAbstractItemModel):
         if column == Column.SIZE:
             before = wording.bits(row.bits_before)
             return f"{before} before; predicted, {wording.BASIS_TITLES['estimated']}"
+        if column == Column.HOLD:
+            return TIPS[column]
         if layer is None:
             return row.path
         if column == Column.KIND:

@@ -1,191 +1,22 @@
 """The layer table: where size, compute and latency sit, and what the recipe does to each layer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 
-from PySide6.QtCore import (
-    QEvent,
-    QItemSelection,
-    QItemSelectionModel,
-    QModelIndex,
-    QPersistentModelIndex,
-    QRect,
-    QSignalBlocker,
-    QSize,
-    Qt,
-)
-from PySide6.QtGui import QAction, QKeySequence, QMouseEvent, QPainter, QResizeEvent
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHBoxLayout,
-    QHeaderView,
-    QLineEdit,
-    QPushButton,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QTreeView,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPoint, QSignalBlocker, Qt
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QPushButton, QVBoxLayout, QWidget
 
 from featherweight.gui import icons, theme, wording
 from featherweight.gui.document import Document
-from featherweight.gui.item_models.layer_painter import ROW_HEIGHT, LayerPainter, RowState
+from featherweight.gui.holds import Hold
 from featherweight.gui.item_models.layer_table import Column, LayerTableModel
+from featherweight.gui.item_models.layer_tree import LayerTree
 from featherweight.gui.widgets.text import ElidedLabel
 
-Index = QModelIndex | QPersistentModelIndex
-WIDTHS = {
-    Column.LAYER: 156,
-    Column.KIND: 108,
-    Column.SHAPE: 104,
-    Column.PARAMETERS: 102,
-    Column.MACS: 76,
-    Column.LATENCY: 80,
-    Column.SENSITIVITY: 96,
-    Column.SIZE: 90,
-    Column.CHOICES: 120,
-}
-WIDEST_LAYER, NARROWEST_LAYER = 320, 132
-
-
-class RowHeight(QStyledItemDelegate):
-    """Gives every row its height; it paints nothing, the tree does."""
-
-    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802, ARG002
-        return QSize(0, ROW_HEIGHT)
-
-
-class LayerTree(QTreeView):
-    """A tree that paints whole rows; it marks layers inside a selection and coupled to it."""
-
-    def __init__(self, model: LayerTableModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.inside: frozenset[str] = frozenset()
-        self.coupled: frozenset[str] = frozenset()
-        self._model = model
-        self._hovered: QPersistentModelIndex | None = None
-        self._fitted = WIDTHS[Column.LAYER]
-        self.setModel(model)
-        self.setItemDelegate(RowHeight(self))
-        self.setUniformRowHeights(True)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setMouseTracking(True)
-        self.setIndentation(16)
-        self.setSortingEnabled(False)
-        self.setExpandsOnDoubleClick(True)
-        self._painter = LayerPainter(model, self.font())
-        header = self.header()
-        header.setSectionsClickable(True)
-        header.setSortIndicatorShown(True)
-        header.setSortIndicatorClearable(True)
-        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        header.setStretchLastSection(True)
-        header.setMinimumSectionSize(56)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in WIDTHS.items():
-            header.resizeSection(column, width)
-
-    def selectAll(self) -> None:  # noqa: N802
-        """Select the outermost rows, which stand for all that lies in them."""
-        every = QItemSelection(
-            self._model.index(0, 0), self._model.index(self._model.rowCount() - 1, 0)
-        )
-        flags = QItemSelectionModel.SelectionFlag
-        self.selectionModel().select(every, flags.ClearAndSelect | flags.Rows)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        super().resizeEvent(event)
-        self._fit()
-
-    def show_column(self, column: Column, shown: bool) -> None:
-        """Show or hide a column; the names and the choices make room for it."""
-        if self.header().isSectionHidden(column) == shown:
-            self.header().setSectionHidden(column, not shown)
-            self._fit()
-
-    def _fit(self) -> None:
-        header = self.header()
-        if header.sectionSize(Column.LAYER) != self._fitted:
-            return
-        wanted = sum(width for at, width in WIDTHS.items() if not header.isSectionHidden(at))
-        spare, narrow = self.viewport().width() - wanted, WIDTHS[Column.LAYER] - NARROWEST_LAYER
-        given = min(spare // 3, WIDEST_LAYER - WIDTHS[Column.LAYER]) if spare > 0 else spare
-        self._fitted = WIDTHS[Column.LAYER] + max(given, -narrow)
-        header.resizeSection(Column.LAYER, self._fitted)
-        header.resizeSection(Column.CHOICES, WIDTHS[Column.CHOICES] + min(spare + narrow, 0))
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
-            self._painter = LayerPainter(self._model, self.font())
-        super().changeEvent(event)
-
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        self._hover(self.indexAt(event.position().toPoint()))
-        super().mouseMoveEvent(event)
-
-    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802
-        self._hover(QModelIndex())
-        super().leaveEvent(event)
-
-    def drawRow(  # noqa: N802
-        self, painter: QPainter, option: QStyleOptionViewItem, index: Index
-    ) -> None:
-        del option
-        row = self._model.row(index)
-        name = row.layer.name if row.layer else ""
-        state = RowState(
-            selected=self.selectionModel().isSelected(index),
-            inside=name in self.inside,
-            coupled=name in self.coupled,
-            hovered=self._hovered is not None and self._hovered == index.sibling(index.row(), 0),
-            focused=self.hasFocus() and self.currentIndex().siblingAtColumn(0) == index,
-            opened=self.isExpanded(index) if row.shown and not self._model.flat else None,
-        )
-        place = self.visualRect(index)
-        box = QRect(0, place.top(), self.viewport().width(), place.height())
-        painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        self._painter.paint_ground(painter, box, state)
-        indent = self._indent(index)
-        for column, left, width in self._columns():
-            inset = indent if column == Column.LAYER else 0
-            cell = QRect(left + inset, box.top(), width - inset, box.height())
-            self._painter.paint_cell(painter, cell, row, column, state)
-        painter.restore()
-
-    def drawBranches(self, painter: QPainter, rect: QRect, index: Index) -> None:  # noqa: N802
-        """Leave the branches to drawRow."""
-
-    def _columns(self) -> Iterator[tuple[Column, int, int]]:
-        header = self.header()
-        edge = self.viewport().width()
-        for column in Column:
-            left = header.sectionViewportPosition(column)
-            width = header.sectionSize(column)
-            if not header.isSectionHidden(column) and left < edge and left + width > 0:
-                yield column, left, width
-
-    def _indent(self, index: Index) -> int:
-        depth = 0
-        if not self._model.flat:
-            row = self._model.row(index)
-            depth = sum(1 for _ in row.lineage()) - 1
-        return 4 + depth * self.indentation()
-
-    def _hover(self, index: QModelIndex) -> None:
-        index = index.siblingAtColumn(0)
-        if self._hovered is not None and self._hovered == index:
-            return
-        for changed in (self._hovered, index):
-            if changed is not None and changed.isValid():
-                box = self.visualRect(changed)
-                box.setLeft(0)
-                box.setRight(self.viewport().width())
-                self.viewport().update(box)
-        self._hovered = QPersistentModelIndex(index) if index.isValid() else None
+HOLD_ACTIONS: tuple[tuple[Hold, str, str, str], ...] = (
+    ("kept", "Keep choices in budgets", "Ctrl+K", "Budgets keep the choices of these layers"),
+    ("left", "Leave out of budgets", "Ctrl+Shift+K", "Budgets leave these layers as they are"),
+)
 
 
 class LayerTableView(QWidget):
@@ -252,6 +83,24 @@ class LayerTableView(QWidget):
         find.setShortcut(QKeySequence.StandardKey.Find)
         find.triggered.connect(self.filter_box.setFocus)
         self.addAction(find)
+        self.tree.hold_clicked.connect(self._on_hold_clicked)
+        document.holds_changed.connect(self._show_holds)
+        document.atlas.changed.connect(self._show_holds)
+        document.choices_allocated.connect(self._on_allocated)
+        self.tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.tree.customContextMenuRequested.connect(self._on_menu)
+        self._hold_actions: dict[Hold, QAction] = {}
+        for hold, text, shortcut, tip in HOLD_ACTIONS:
+            action = self._hold_actions[hold] = QAction(text, self)
+            action.setObjectName(f"action_hold_{hold}")
+            action.setCheckable(True)
+            action.setShortcut(QKeySequence(shortcut))
+            action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            action.setToolTip(tip)
+            action.triggered.connect(
+                lambda _=False, h=hold: self._hold(self._document.selection, h)
+            )
+            self.addAction(action)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         if event.type() == QEvent.Type.PaletteChange:
@@ -270,6 +119,7 @@ class LayerTableView(QWidget):
         self._show_figures()
         self._on_methods_changed()
         self._on_prediction_changed()
+        self._show_holds()
         self.tree.expandAll()
         self._on_selection_changed()
         self._show_whether_measured()
@@ -291,6 +141,45 @@ class LayerTableView(QWidget):
     def _show_figures(self) -> None:
         self.model.show_figures(self._document.layers)
         self.tree.show_column(Column.SENSITIVITY, self._document.sensitivity is not None)
+
+    def _show_holds(self) -> None:
+        """Show the marks once there is something that budgets can go by."""
+        document = self._document
+        self.model.show_holds(document.holds)
+        used = bool(document.atlas.readings) or not document.holds.empty
+        self.tree.show_column(Column.HOLD, used)
+
+    def _on_hold_clicked(self, index: QModelIndex, hold: Hold) -> None:
+        names = self.model.layers_of(index)
+        self._hold(
+            self._document.selection if set(names) <= set(self._document.selection) else names, hold
+        )
+
+    def _hold(self, names: Collection[str], hold: Hold) -> None:
+        """Hold layers so, or let go of them where all of them are held so already."""
+        document = self._document
+        free = [name for name in names if not self.model.is_locked(document.layers[name])]
+        held = all(document.holds.of(name) == hold for name in free)
+        document.hold(free, None if held else hold)
+
+    def _on_menu(self, where: QPoint) -> None:
+        document, names = self._document, self._document.selection
+        if not names:
+            return
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        free = [name for name in names if not self.model.is_locked(document.layers[name])]
+        for hold, action in self._hold_actions.items():
+            action.setChecked(bool(free) and all(document.holds.of(name) == hold for name in free))
+            menu.addAction(action)
+        menu.addSeparator()
+        clear = menu.addAction("Clear choices")
+        clear.setEnabled(any(name in document.recipe.layers for name in names))
+        clear.triggered.connect(lambda: document.clear_choices(names))
+        menu.popup(self.tree.viewport().mapToGlobal(where))
+
+    def _on_allocated(self, changed: Collection[str]) -> None:
+        self.tree.flash(changed)
 
     def _on_measure(self) -> None:
         self.measure_button.setEnabled(False)

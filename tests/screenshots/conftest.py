@@ -17,9 +17,9 @@ from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.item_models.layer_painter import ROW_HEIGHT
 from featherweight.gui.item_models.layer_table import Column
+from featherweight.gui.item_models.layer_tree import LayerTree
 from featherweight.gui.main_window import MainWindow
 from featherweight.gui.settings import Settings
-from featherweight.gui.views.layer_table import LayerTree
 
 WIDTH, HEIGHT = 1280, 800
 LONG = 120_000
