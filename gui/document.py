@@ -293,6 +293,9 @@ class Document(AllocationIntents):
         if task != self.task:
             self.atlas.forget()
             self.allocations.forget()
+        elif self.atlas.plan is not None:
+            # The engine died: the new one has the task again.
+            self.atlas.ask(self.atlas.plan)
         self.task = task
         self.strengths.forget()
         self._settle("data")

@@ -199,6 +199,7 @@ def test_that_readings_outlive_the_same_data_and_no_other_network(
     for request in range(1, 40):
         planned.receive(TaskReady(id=request, task=planned.task))
     assert filled.model.names
+    assert planned.atlas.asking
     planned.atlas.forget()
     assert filled.model.names == ()
     assert filled.empty.isVisible()
@@ -295,7 +296,8 @@ def test_that_a_failed_cell_is_no_choice(
     filled.map.setCurrentIndex(cell(filled, "stem", "4"))
     qtbot.keyClick(filled.map, Qt.Key.Key_Return)
     assert not planned.recipe.layers
-    filled._on_menu(filled.map.visualRect(cell(filled, "stem", "4")).center())
+    place = filled.map.visualRect(cell(filled, "stem", "4")).center()
+    filled.map.customContextMenuRequested.emit(place)
     menu = filled.findChild(QMenu)
     assert isinstance(menu, QMenu)
     use, clear = menu.actions()
