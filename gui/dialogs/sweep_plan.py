@@ -86,8 +86,8 @@ class SweepDialog(QDialog):
         self.form.show_values({"samples": (self._samples,)})
         self.form.changed.connect(self._on_samples)
         self._layers = self._document.selection or self._before.layers
-        many = "layers" if len(self._layers) != 1 else "layer"
-        self.selected_box = QCheckBox(f"Only the {len(self._layers)} selected {many}")
+        many = f"{len(self._layers)} selected layers" if len(self._layers) > 1 else "selected layer"
+        self.selected_box = QCheckBox(f"Only the {many}")
         self.selected_box.setObjectName("sweep_selected")
         self.selected_box.setChecked(bool(self._before.layers))
         self.selected_box.setEnabled(bool(self._layers))

@@ -199,7 +199,7 @@ def test_that_readings_outlive_the_same_data_and_no_other_network(
     for request in range(1, 40):
         planned.receive(TaskReady(id=request, task=planned.task))
     assert filled.model.names
-    assert planned.atlas.asking
+    assert planned.atlas.estimate is None
     planned.atlas.forget()
     assert filled.model.names == ()
     assert filled.empty.isVisible()
