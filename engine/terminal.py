@@ -142,7 +142,6 @@ class Terminal:
             setting = ", ".join(filter(None, _words(reading.choice)))
             names = ", ".join(reading.layers)
             if reading.damage is None:
-                table.add_row(names, setting, reading.reason)
                 continue
             fall, cost = reading.metric, reading.cost
             table.add_row(
@@ -159,6 +158,8 @@ class Terminal:
             f"{summary.readings} readings, {summary.known} of them known before, "
             f"{summary.failed} failed. Damage is the {kind} of the outputs."
         )
+        for reason in dict.fromkeys(reading.reason for reading in readings if reading.reason):
+            self._out.print(f"Not read: {reason}")
         return None
 
     def allocation(self, allocation: Allocation, source: Cost, path: str) -> None:

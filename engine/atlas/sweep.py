@@ -24,6 +24,8 @@ Tell = Callable[[tuple[Reading, ...]], None]
 TELL_INTERVAL = 0.05
 # Sums over fewer samples are not worth a line on disk.
 FEWEST_KEPT = 16
+# So few settings are read before gradients would tell of them.
+FEWEST_ESTIMATED = 8
 COUNTING, READING = "Counting what choices cost", "Reading what layers lose"
 TIMING = "Timing changed layers"
 
@@ -182,6 +184,8 @@ class Sweep:
     def _tell_estimates(self, standing: Standing, job: Job, tell: "Telling") -> None:
         known = standing.level
         blank = [one for one in standing.active if not self._store.latest(one.key, known).samples]
+        if len(blank) < FEWEST_ESTIMATED:
+            return
         for change, losses in estimated(self._ground, blank, job):
             tell.add(
                 Reading(

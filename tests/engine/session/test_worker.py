@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +27,14 @@ from featherweight.engine.events import (
     Point,
     Predicted,
     Progress,
+    ReadingsTaken,
     Ready,
     SensitivityEstimated,
     Source,
     Started,
     StrengthTraced,
+    SweepEnded,
+    SweepPlanned,
     TaskReady,
     TaskSource,
     TraceEnded,
@@ -39,6 +43,7 @@ from featherweight.engine.events import (
     read_frame,
 )
 from featherweight.engine.network import capture
+from featherweight.engine.readings import SweepPlan
 from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting, read_recipe
 from featherweight.engine.requests import (
     Cancel,
@@ -47,13 +52,16 @@ from featherweight.engine.requests import (
     EstimateSensitivity,
     MeasureLatency,
     OpenNetwork,
+    PlanSweep,
     Predict,
     Request,
     SetTask,
+    Sweep,
     TraceStrength,
 )
 from featherweight.engine.writing.archive import write_archive
 
+FOUR = (Choice(precision=Setting("integer", {"bits": 4})),)
 E = TypeVar("E", bound=Event)
 DECODER = msgspec.msgpack.Decoder(AnyEvent)
 
@@ -155,6 +163,46 @@ def test_that_a_prediction_beside_a_latency_measurement_disturbs_neither(
     engine.until(Predicted, 23)
     engine.ask(MeasureLatency(id=24))
     assert set(engine.until(LatencyMeasured, 24).layers) == {"conv1", "norm1", "conv2", "fc"}
+
+
+def test_that_the_engine_plans_tells_and_ends_a_sweep(
+    engine: Engine, small_files: Path, tmp_path: Path
+) -> None:
+    opened(engine, small_files)
+    engine.ask(PlanSweep(id=3))
+    usual = engine.until(SweepPlanned, 3)
+    assert usual.estimate.missing > usual.estimate.known == 0
+    assert usual.estimate.seconds > 0
+    assert usual.estimate.memory > 0
+    plan = msgspec.structs.replace(usual.plan, samples=128)
+    began = time.monotonic()
+    engine.ask(Sweep(id=4, plan=plan, store=str(tmp_path)))
+    ended = engine.until(SweepEnded, 4)
+    told = [event for event in engine.heard if isinstance(event, ReadingsTaken)]
+    assert len(told) <= 3 + 20 * (time.monotonic() - began)
+    assert {event.id for event in told} == {4}
+    readings = [reading for event in told for reading in event.readings]
+    assert readings[0].basis == "estimated"
+    asked = [reading for reading in readings if reading.choice in plan.choices]
+    measured = [reading for reading in asked if reading.basis == "measured"]
+    assert len(measured) == usual.estimate.missing <= ended.summary.readings
+    assert any(isinstance(event, Progress) and event.id == 4 for event in engine.heard)
+    engine.ask(PlanSweep(id=5, plan=plan, store=str(tmp_path)))
+    assert engine.until(SweepPlanned, 5).estimate.missing == 0
+
+
+def test_that_a_sweep_can_be_stopped_and_a_wrong_plan_is_told(
+    engine: Engine, small_files: Path, tmp_path: Path
+) -> None:
+    opened(engine, small_files)
+    engine.ask(Sweep(id=3, plan=SweepPlan(choices=FOUR), store=str(tmp_path)))
+    engine.until(ReadingsTaken, 3)
+    engine.ask(Cancel(id=4, job=3))
+    assert engine.until(Cancelled, 3)
+    engine.ask(PlanSweep(id=5, plan=SweepPlan(choices=FOUR, layers=("conv3",))))
+    failed = engine.until(Failed, 5)
+    assert "conv3" in failed.message
+    assert "conv1" in failed.hint
 
 
 def test_that_sensitivity_tells_its_progress_and_every_layer_or_its_reason(
