@@ -246,8 +246,6 @@ def _allocate(asked: argparse.Namespace, terminal: Terminal) -> None:
     rules = allocation_command.rules_of(asked, summary)
     with terminal.job() as job:
         session.recall_sweep(asked.store, job)
-        if asked.latency:
-            session.measure_latency(job)
         limits = allocation_command.limits_of(asked, session.cost, session.latency)
         if asked.refine:
             allocation = session.refine_allocation(limits, rules, job)

@@ -188,6 +188,8 @@ class Session:
         opened = self._opened
         keep_plan(self._kept(store, "plan"), plan)
         summary = opened.atlas.sweep(plan, store, job, tell)
+        if plan.latency:
+            opened.desk.time_layers(Path(store), bool(opened.any_task().source.data), job.check)
         for name, choices in opened.desk.combinations(job.check).items():
             more = msgspec.structs.replace(plan, choices=choices, layers=(name,))
             opened.atlas.sweep(more, store, job, tell)
@@ -214,8 +216,8 @@ class Session:
 
     @property
     def latency(self) -> float:
-        """Milliseconds of all layers, as far as they were measured."""
-        return sum(layer.latency.value for layer in self.summary.layers if layer.latency)
+        """Milliseconds of all layers; zero while no sweep has timed them."""
+        return self._opened.desk.latency
 
     def allocate(
         self, limits: Limits, rules: AllocationRules = RULES, least: Resource = "bits"

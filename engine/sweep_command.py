@@ -18,6 +18,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--choices", type=Path, metavar="FILE", help="what to try: a list of choices (YAML or JSON)"
     )
+    parser.add_argument(
+        "--latency", action="store_true", help="also time every change in ONNX Runtime"
+    )
 
 
 def plan_of(asked: argparse.Namespace, usual: SweepPlan) -> SweepPlan:
@@ -29,7 +32,9 @@ def plan_of(asked: argparse.Namespace, usual: SweepPlan) -> SweepPlan:
     if samples < 1:
         raise UserError("A sweep needs samples.", "Give --samples a number above 0.")
     choices = usual.choices if asked.choices is None else _choices(asked.choices)
-    return SweepPlan(choices=choices, layers=tuple(asked.layers), samples=samples)
+    return SweepPlan(
+        choices=choices, layers=tuple(asked.layers), samples=samples, latency=asked.latency
+    )
 
 
 def _choices(path: Path) -> tuple[Choice, ...]:

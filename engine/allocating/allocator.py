@@ -147,6 +147,8 @@ class Allocator:
 
         Raises UserError where no choice keeps the limits, or no drop can be told.
         """
+        if limits.latency is not None and not self._whole.latency:
+            raise UserError("The layers were not timed yet.", "Sweep once more with their latency.")
         if limits.drop is not None:
             return smallest(self, limits, rules, least)
         table = table_of(self._options, rules, self._power)

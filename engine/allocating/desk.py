@@ -65,6 +65,15 @@ class AllocationDesk:
         """Name the layers that lose more than predicted. Raises UserError, CancelledError."""
         return guilty(recipe, self._allocator(job.check), self._chosen_by(job), job)
 
+    @property
+    def latency(self) -> float:
+        """Milliseconds of all layers as they are; zero while they were not timed."""
+        return self._planner.latency
+
+    def time_layers(self, folder: Path, integers: bool, check: Check) -> None:
+        """Time every layer as it is. Raises UserError, CancelledError."""
+        self._planner.time_layers(folder, integers, check)
+
     def combinations(self, check: Check) -> dict[str, tuple[Choice, ...]]:
         """Return, by layer, the choices of several slots that the frontier of single ones has.
 

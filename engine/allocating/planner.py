@@ -1,7 +1,8 @@
 """Keeps an allocator up to date with the readings of an open network."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from featherweight.engine.allocating.accuracy import Fall, Tried, fitted, power_of, total
 from featherweight.engine.allocating.allocator import Allocator, Whole
@@ -17,6 +18,7 @@ from featherweight.engine.allocating.layer_costs import LayerCosts
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.inspecting.setting_latency import LayerTimes
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.layer import Layer
 from featherweight.engine.network import Network
@@ -36,19 +38,39 @@ class Planner:
         network: Network,
         coupling: Coupling,
         predictor: Predictor,
-        layers: Callable[[], Sequence[Layer]],
+        layers: Sequence[Layer],
     ) -> None:
-        """Plan for a network; `layers` gives its layers with what was measured of them so far."""
+        """Plan for a network, of which `layers` tell the shapes."""
         self._network = network
         self._coupling = coupling
         self._predictor = predictor
-        self._told = layers
-        self._layers = {layer.name: layer for layer in layers()}
+        self._layers = {layer.name: layer for layer in layers}
+        self._times: dict[str, float] = {}
         self._costs: dict[str, LayerCosts] = {}
         self._lefts: dict[tuple[tuple[str, ...], bytes], Mapping[str, float]] = {}
         self._options: dict[str, tuple[object, tuple[Option, ...]]] = {}
         self._made: tuple[object, Allocator] | None = None
         self._working = threading.Lock()
+
+    @property
+    def latency(self) -> float:
+        """Milliseconds of all layers as they are; zero while they were not timed."""
+        return sum(self._times.values())
+
+    def time_layers(self, folder: Path, integers: bool, check: Check) -> None:
+        """Time every layer as it is, as readings time what changes make of it.
+
+        `folder` keeps times by shape, `integers` says whether the exporter may compute in them.
+        Raises UserError, CancelledError.
+        """
+        times = LayerTimes(folder, integers=integers)
+        found = {}
+        for name, module in self._network.layers():
+            layer = self._layers.get(name)
+            if layer is not None and layer.input_shape:
+                alone = times.of(module, layer.input_shape, check=check)
+                found[name] = layer.calls * (alone or 0.0)
+        self._times = found
 
     def allocator(
         self,
@@ -62,7 +84,7 @@ class Planner:
         if not known:
             raise UserError("Nothing has been read of this network yet.", "Run the sweep first.")
         times = {name: layer.latency.value for name, layer in self._layers.items() if layer.latency}
-        asked = (known, tuple(tried), metric, tuple(times.items()))
+        asked = (known, tuple(tried), metric, dict(times))
         with self._working:
             if self._made is None or self._made[0] != asked:
                 self._made = asked, self._allocator(known, tried, metric, times, check)
@@ -92,7 +114,7 @@ class Planner:
                 made = layer_options(own, self._cost(name), time, factors, check)
                 self._options[name] = asked, made
             options[name] = self._options[name][1]
-        whole = Whole(self._predictor.before, sum(times.values()), metric)
+        whole = Whole(self._predictor.before, self.latency, metric)
         power = power_of(tried)
         falls = [Fall(total(each.parts, power), each.drop) for each in tried]
         curve = fitted(falls, 100.0)

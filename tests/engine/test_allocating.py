@@ -184,7 +184,7 @@ def test_that_the_cost_of_an_allocation_is_that_of_its_recipe() -> None:
         for choice, damage in told
         if choice is not low or isinstance(layer, nn.Linear)
     ]
-    made = Planner(network, coupling, predictor, lambda: survey(network).layers)
+    made = Planner(network, coupling, predictor, survey(network).layers)
     for share in (3, 6, 10, 16):
         limit = predictor.before.bits / share
         found = made.allocator(readings, (), "top1").allocate(Limits(bits=limit), RULES)

@@ -153,6 +153,25 @@ def test_that_a_wrong_budget_is_refused_in_one_sentence(
     assert not (store.parent / "none.yaml").exists()
 
 
+def test_that_a_limit_on_time_needs_times_and_then_holds(
+    swept: tuple[Session, Path], files: tuple[Path, Path]
+) -> None:
+    untimed, store = swept
+    with pytest.raises(UserError, match="not timed"):
+        untimed.allocate(Limits(latency=1.0))
+    session = Session()
+    session.open(Source(path=str(files[0])))
+    session.set_task(TaskSource(data=str(files[1])))
+    timed = SweepPlan(choices=PLAN.choices[:2], samples=64, latency=True)
+    session.sweep(timed, str(store / "timed"), Job(), lambda _: None)
+    assert session.latency > 0
+    found = session.allocate(Limits(latency=session.latency))
+    assert found.latency is not None
+    assert found.latency <= session.latency * 1.000001
+    with pytest.raises(UserError, match="No choice"):
+        session.allocate(Limits(latency=1e-9))
+
+
 def test_that_without_readings_the_sweep_is_named(files: tuple[Path, Path]) -> None:
     session = Session()
     session.open(Source(path=str(files[0])))
