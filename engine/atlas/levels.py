@@ -12,8 +12,9 @@ from featherweight.engine.readings import DamageOf, Spread
 from featherweight.engine.results import Cost
 
 FIRST = 128
-# A mean is settled once its standard error is below this share of it.
-PRECISE = 0.1
+# A mean is settled once its standard error is below this share of it, or that of a damage which
+# nobody would notice.
+PRECISE, UNNOTICED = 0.12, 0.25
 # Bounds lie so many standard errors from the mean.
 SURE = 2.0
 CERTAIN = 3.0
@@ -54,7 +55,7 @@ def going_on(
 
 def _settled(spread: Spread, least: float, hopeless: float) -> bool:
     mean, error = abs(spread.value), spread.error
-    precise = error <= PRECISE * mean
+    precise = error <= max(PRECISE * mean, UNNOTICED * least)
     return precise or mean + SURE * error <= least or spread.value - SURE * error >= hopeless
 
 

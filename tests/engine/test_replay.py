@@ -95,6 +95,18 @@ class Deciding(nn.Module):
         return result
 
 
+class Fixed(nn.Module):
+    """Takes four samples and no other number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.head(self.first(x).relu().reshape(4, 8))
+        return result
+
+
 def pictures() -> Tensor:
     return torch.randn(SAMPLES, 2, 6, 6)
 
@@ -111,9 +123,11 @@ def rows() -> Tensor:
     return torch.randn(SAMPLES, 6)
 
 
-def ground_of(module: nn.Module, inputs: Tensor, labels: Tensor | None = None) -> Ground:
+def ground_of(
+    module: nn.Module, inputs: Tensor, labels: Tensor | None = None, examples: int = 2
+) -> Ground:
     """Return what reads the changes of a network; without labels it is compared with itself."""
-    network = capture(module, (inputs[:2],))
+    network = capture(module, (inputs[:examples],))
     samples = TensorSamples((inputs,), labels)
     dataset = Dataset(samples, samples, labelled=labels is not None)
     kind, classes = ("fidelity", 0) if labels is None else ("classification", 5)
@@ -143,6 +157,22 @@ def test_that_a_replay_loses_exactly_what_the_whole_network_loses(
             assert found[change] == ground.meter.sums(network.outputs(*batch), whole, None), change
     after = network.module.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_that_a_network_of_a_fixed_batch_is_read_sample_by_sample_all_the_same() -> None:
+    torch.manual_seed(2)
+    ground = ground_of(Fixed(), rows(), examples=4)
+    change = ground.changes.of(SweepPlan(choices=CHOICES[:1], layers=("first",)))[0]
+    assert ground.task.fixed_batch == ground.chunk == 4
+    found = dict(ground.read(range(30), [change], Job()))[change]
+    made, total = ground.changes.made(change, ground.task, Job()), Sums()
+    for at in range(0, 32, 4):
+        batch, _ = ground.task.recovery.batch(ground.order[at : at + 4])
+        left = min(4, 30 - at)
+        with torch.no_grad():
+            source, changed = ground.source.outputs(*batch)[0], made.outputs(*batch)[0]
+        total = total.plus(ground.meter.sums((source[:left],), (changed[:left],), None))
+    assert found == total
 
 
 def test_that_only_what_follows_a_change_runs_again() -> None:

@@ -140,10 +140,8 @@ def test_that_settings_stop_early_and_unclear_ones_are_read_on_all_samples() -> 
     assert samples <= set(levels(SAMPLES))
     for reading in readings:
         assert reading.damage is not None
-        known = (
-            reading.damage.error <= 0.1 * reading.damage.value
-            or not 1e-3 < reading.damage.value < 0.5
-        )
+        unsure = reading.damage.error > max(0.12 * reading.damage.value, 1e-3)
+        known = not unsure or reading.damage.value > 0.5
         assert (
             reading.samples == SAMPLES
             or known
