@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from featherweight.engine.layer import Layer
@@ -69,7 +70,7 @@ class Curves:
             if self.by_size and share is None:
                 continue
             at = (share or 0.0) * 100 if self.by_size else strength
-            tip = told(reading, self.words, self.damage, self.metric)
+            tip = partial(told, reading, self.words, self.damage, self.metric)
             measured = reading.basis != "estimated"
             dots.append(Dot(at, given.value, given.error, given.value, measured, tip))
         dots.sort(key=lambda dot: dot.x)

@@ -23,6 +23,7 @@ class CurvesPanel(QWidget):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setProperty("role", "page")
+        self._axes = ("", "")
         self.value = QComboBox()
         self.value.setObjectName("atlas_value")
         self.value.setAccessibleName("What the curves show")
@@ -76,5 +77,7 @@ class CurvesPanel(QWidget):
         self.legend.show_titles(*curves)
         name = self.value.currentText()
         self.chart.setAccessibleName(f"{name} {self.over.currentText()}: {', '.join(curves)}")
-        self.chart.label_axes(bottom, name)
+        if self._axes != (bottom, name):
+            self._axes = bottom, name
+            self.chart.label_axes(bottom, name)
         self.chart.show_curves(list(curves.values()), log=self.value.currentData() == "damage")

@@ -1,7 +1,7 @@
 """Curves of damage: readings as points with error bars, solid lines where they were measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Dot:
     error: float
     smooth: float
     measured: bool
-    tip: str
+    tip: Callable[[], str]
 
 
 class Series:
@@ -127,7 +127,7 @@ class DamageChart(Chart):
         dot = self.dot_at(where)
         if dot is not None:
             place = self.plot.mapToGlobal(self.plot.mapFromScene(where))
-            QToolTip.showText(place, dot.tip, self.plot)
+            QToolTip.showText(place, dot.tip(), self.plot)
         else:
             QToolTip.hideText()
 

@@ -324,7 +324,7 @@ def test_that_curves_show_the_selection_with_intervals(
     filled.curves.value.activated.emit(2)
     assert filled.curves.value.currentText() == "Fall of top-1 accuracy, points"
     assert {dot.y for dot in chart.curves[0]} == {0.5}
-    assert "Top-1 accuracy falls by 0.5 ± 0.1 points" in chart.curves[0][0].tip
+    assert "Top-1 accuracy falls by 0.5 ± 0.1 points" in chart.curves[0][0].tip()
     show(filled, BEST)
     assert filled.curves.legend.accessibleDescription() == "Integer"
     assert not filled.curves.over.isVisible()
