@@ -90,7 +90,7 @@ def gap_words(predicted: Spread, actual: float, recovered: bool) -> tuple[str, b
     gap = actual - predicted.value
     after = " with recovery" if recovered else ""
     if abs(gap) <= predicted.error:
-        return f"As predicted{after}: the gap of {_digits(abs(gap))} points lies within ±.", False
+        return f"As predicted{after}: {_digits(abs(gap))} points apart, within the error.", False
     side = "more" if gap > 0 else "less"
     return f"It fell by {_digits(abs(gap))} points {side} than predicted{after}.", gap > 0
 

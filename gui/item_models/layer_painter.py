@@ -146,7 +146,8 @@ class LayerPainter:
         held = self._model.hold(row)
         top = box.top() + (box.height() - ICON) // 2
         for place, (hold, name) in enumerate(HOLD_ICONS.items()):
-            shade = self._shades.muted if state.hovered else self._shades.line
+            marked = state.hovered or state.selected
+            shade = self._shades.muted if marked else self._shades.line
             shade = self._shades.accent if hold == held else shade
             left = box.left() + PADDING + place * HOLD_STEP
             painter.drawPixmap(left, top, ICON, ICON, icons.pixmap(name, ICON, shade))

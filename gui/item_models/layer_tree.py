@@ -20,7 +20,6 @@ from PySide6.QtGui import QMouseEvent, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTreeView,
@@ -117,11 +116,10 @@ class LayerTree(QTreeView):
         return frozenset(self._flashed)
 
     def flash(self, names: Collection[str]) -> None:
-        """Light up the rows of layers for a moment, where the style moves anything at all."""
-        if self.style().styleHint(QStyle.StyleHint.SH_Widget_Animation_Duration, None, self):
-            self._flashed.update(dict.fromkeys(names, self._clock.elapsed()))
-            self._fading.stop()
-            self._fading.start()
+        """Light up the rows of layers; they fade."""
+        self._flashed.update(dict.fromkeys(names, self._clock.elapsed()))
+        self._fading.stop()
+        self._fading.start()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         super().resizeEvent(event)

@@ -67,7 +67,7 @@ class BudgetBar(QWidget):
         """Show a budget without telling anybody; the line stands only where it was `chosen`."""
         self.chart.show_budget(budget if chosen else None)
         self.share.setText(share)
-        if not self.field.hasFocus() or not self.field.isModified():
+        if not self.field.isModified():
             self.field.setText(words)
         if not self.slider.isSliderDown() and abs(self._budget() / budget - 1) > 1e-3:
             with QSignalBlocker(self.slider):
@@ -77,7 +77,7 @@ class BudgetBar(QWidget):
         """Show the drop that was asked for, None for none; hidden where no drop is known."""
         for piece in (self.drop_title, self.drop, self.drop_unit):
             piece.setVisible(known)
-        if not self.drop.hasFocus():
+        if not self.drop.lineEdit().isModified():
             with QSignalBlocker(self.drop):
                 self.drop.setValue(drop or 0.0)
                 if drop is None:
@@ -126,5 +126,6 @@ class BudgetBar(QWidget):
             self.written.emit(self.field.text())
 
     def _on_drop_written(self, value: float) -> None:
+        self.drop.lineEdit().setModified(False)
         self.grabbed.emit()
         self.drop_written.emit(value)

@@ -20,7 +20,10 @@ STAND_IN = """
 import os, sys, time
 from featherweight.engine.events import *
 from featherweight.engine.requests import *
-from featherweight.engine.layer import Histogram, LayerDetails, NetworkSummary
+from featherweight.engine.layer import Histogram, Layer, LayerDetails, NetworkSummary
+from featherweight.engine.readings import *
+from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Cost, Prediction
 import msgspec
 
 def say(event, pieces=1):
@@ -30,8 +33,42 @@ def say(event, pieces=1):
         sys.stdout.buffer.flush()
 
 def summary(path):
-    return NetworkSummary(path=path, format="test", layers=(), parameters=0, macs=0,
+    names = ("a", "b", "c") if path.endswith("three.pt") else ()
+    layers = tuple(Layer(name=name, kind="Linear", summary="", weights={}, parameters=1000,
+                         macs=1000, activations=1, bits=32000, input_shape=(), output_shape=())
+                   for name in names)
+    return NetworkSummary(path=path, format="test", layers=layers, parameters=0, macs=0,
                           input_shapes=(), output_shapes=(), file_bytes=0)
+
+def cost(recipe):
+    bits = [recipe.choice(name).precision for name in "abc"]
+    bits = [1000 * (setting.options["bits"] if setting else 32) for setting in bits]
+    return Cost(parameters=3000, macs=3000, bits=sum(bits))
+
+def allocation(limits, rules, measured=False):
+    # Every layer gets the same bits, and each bit that is missing loses a tenth of a point.
+    free = [name for name in "abc" if name not in rules.fixed and name not in rules.excluded]
+    for bits in (32, 16, 8, 4) if limits.drop is None else (4, 8, 16, 32):
+        given = {} if bits == 32 else dict.fromkeys(
+            free, Choice(precision=Setting("integer", {"bits": bits})))
+        recipe = Recipe(layers={**rules.fixed, **given})
+        drop = (32 - bits) / 10
+        if cost(recipe).bits <= (limits.bits or 1e9) and drop <= (limits.drop or 100):
+            return Allocation(recipe=recipe, damage=drop / 100, cost=cost(recipe),
+                              drop=Spread(drop, 0.3), measured=measured)
+    raise ValueError
+
+def frontier(resource, rules):
+    points = []
+    for bits in (4000, 8000, 16000, 32000):
+        found = allocation(Limits(bits=float(3 * bits)), AllocationRules())
+        points.append(FrontierPoint(3.0 * bits, found.damage, found.drop.value, 0.3))
+    return Frontier(resource=resource, points=tuple(points), source=96000.0, metric="top1",
+                    basis="measured")
+
+def read(name, bits):
+    return Reading(layers=(name,), choice=Choice(precision=Setting("integer", {"bits": bits})),
+                   basis="measured", samples=10, damage=Spread((32 - bits) / 3000, 0.0))
 
 say(Started(protocol=int(sys.argv[1]), pid=os.getpid()))
 say(Ready(methods=()))
@@ -45,7 +82,8 @@ while (body := read_frame(sys.stdin.buffer)) is not None:
         case OpenNetwork(source=Source(path=path)) if path.startswith("/elsewhere"):
             say(Failed(id=asked.id, message="It cannot be read.", hint="Try --input 1x8."))
         case OpenNetwork(source=source):
-            say(Opened(id=asked.id, network=summary(source.path)))
+            opened = source.path
+            say(Opened(id=asked.id, network=summary(opened)))
         case SetTask(task=task):
             say(TaskReady(id=asked.id, task=TaskSummary(source=task, recovery_samples=0,
                 measure_samples=0, classes=0, metrics=())))
@@ -58,6 +96,29 @@ while (body := read_frame(sys.stdin.buffer)) is not None:
         case Compress():
             deaf = asked.name == "deaf"
             say(JobStarted(id=asked.id, steps=10))
+        case Sweep():
+            say(ReadingsTaken(id=asked.id, readings=tuple(
+                read(name, bits) for name in "abc" for bits in (16, 8, 4))))
+            say(SweepEnded(id=asked.id, summary=SweepSummary(readings=9, known=0, failed=0,
+                samples=10, damage="divergence", metric="top1")))
+        case Predict(recipe=recipe) if opened.endswith("three.pt"):
+            say(Predicted(id=asked.id, prediction=Prediction(layers={}, before=cost(Recipe()),
+                after=cost(recipe), exact=True)))
+        case TraceFrontier(resource="latency"):
+            say(Failed(id=asked.id, message="No layer was timed.", hint="Time them."))
+        case TraceFrontier(resource=resource, rules=rules):
+            say(FrontierTraced(id=asked.id, frontier=frontier(resource, rules)))
+        case Allocate(limits=limits, rules=rules) | RefineAllocation(limits=limits, rules=rules):
+            try:
+                found = allocation(limits, rules, isinstance(asked, RefineAllocation))
+                say(Allocated(id=asked.id, allocation=found))
+            except ValueError:
+                say(Failed(id=asked.id, message="Nothing is as small.", hint="Allow more."))
+        case FindGuilty():
+            milder = Choice(precision=Setting("integer", {"bits": 16}))
+            say(GuiltyFound(id=asked.id, layers=(
+                Guilt(layer="b", predicted=0.01, found=0.04, milder=milder),
+                Guilt(layer="c", predicted=0.01, found=0.02))))
         case Cancel(job=job) if not deaf:
             say(Cancelled(id=job, step=3))
 """

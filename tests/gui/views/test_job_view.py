@@ -1,6 +1,7 @@
 """The job panel: what it says of a run, and the charts that grow while it goes on."""
 
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -25,7 +26,9 @@ from featherweight.engine.figures import Figure
 from featherweight.engine.ledger import Ledger
 from featherweight.engine.recipe import Recipe, Setting
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
+from featherweight.gui.dialogs.stop import stop_question
 from featherweight.gui.document import Document
+from featherweight.gui.job import Job, JobKind
 from featherweight.gui.views.job import JobView
 
 COST = Cost(parameters=10, macs=10, bits=8000)
@@ -211,3 +214,9 @@ def test_that_a_small_loss_is_no_zero_and_no_labels_are_no_accuracy(
     ready.task = msgspec.structs.replace(ready.task, classes=0)
     ready.task_changed.emit()
     assert view.accuracy_card.title.text() == "Agreement per step"
+
+
+@pytest.mark.parametrize("kind", get_args(JobKind))
+def test_that_closing_says_what_becomes_of_every_kind_of_job(view: JobView, kind: JobKind) -> None:
+    box = stop_question(Job(request=1, kind=kind, name="It"), view)
+    assert box.informativeText().endswith(".")
