@@ -32,6 +32,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from featherweight.gui import theme
+from featherweight.gui.widgets.sparse_header import SparseHeader
 
 LIGHT_RAMP = (
     "#fff4dd",
@@ -86,7 +87,8 @@ class HeatMap(QTableView):
         self.setTabKeyNavigation(False)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
+        rows, columns = self.verticalHeader(), SparseHeader(self)
+        self.setHorizontalHeader(columns)
         for header in (rows, columns):
             header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
             header.setMinimumSectionSize(NARROWEST)
@@ -96,7 +98,6 @@ class HeatMap(QTableView):
         rows.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         rows.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         columns.setSectionsClickable(False)
-        columns.setTextElideMode(Qt.TextElideMode.ElideNone)
         self.doubleClicked.connect(lambda at: self.chosen.emit(at.row(), at.column()))
 
     def show_heat(self, heat: Heat) -> None:
