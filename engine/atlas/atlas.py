@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from featherweight.engine.atlas.changes import Change, Changes, key_of
+from featherweight.engine.atlas.costs import ChangeCosts
 from featherweight.engine.atlas.damage import Meter
 from featherweight.engine.atlas.default_plan import default_plan
 from featherweight.engine.atlas.ground import Ground
@@ -41,6 +42,7 @@ class Atlas:
         self, network: Network, coupling: Coupling, predictor: Predictor, task: Task
     ) -> None:
         self.task, self._predictor = task, predictor
+        self._costs: ChangeCosts | None = None
         self._changes = Changes(network, coupling)
         self._ground: Ground | None = None
         self._folder = ""
@@ -90,7 +92,9 @@ class Atlas:
         folder, latencies = Path(store) if store else None, None
         if plan.latency:
             latencies = Latencies(self._changes, self.task, folder)
-        sweep.run(self._predictor, latencies, job, Telling(self._keeping(tell)))
+        if self._costs is None:
+            self._costs = ChangeCosts(self._changes, self._predictor)
+        sweep.run(self._costs, latencies, job, Telling(self._keeping(tell)))
         done = sweep.standing().done
         final = [sweep.reading(change, done.get(change, 0)) for change in changes]
         found = [reading for reading in final if reading is not None]

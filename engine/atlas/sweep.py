@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from featherweight.engine.atlas.changes import Change
+from featherweight.engine.atlas.costs import ChangeCosts
 from featherweight.engine.atlas.damage import NOT_FINITE, Sums
 from featherweight.engine.atlas.estimates import estimated
 from featherweight.engine.atlas.ground import Ground
@@ -16,9 +17,7 @@ from featherweight.engine.atlas.levels import going_on, levels
 from featherweight.engine.atlas.store import Line, ReadingStore
 from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Job
-from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import Reading
-from featherweight.engine.results import Cost
 
 Tell = Callable[[tuple[Reading, ...]], None]
 TELL_INTERVAL = 0.05
@@ -92,13 +91,13 @@ class Sweep:
         return self._filled(whole, sums) if sums.samples else None
 
     def run(
-        self, predictor: Predictor, latencies: Latencies | None, job: Job, tell: "Telling"
+        self, costs: ChangeCosts, latencies: Latencies | None, job: Job, tell: "Telling"
     ) -> None:
         """Read what is missing; with `latencies` also time it. Raises UserError, CancelledError."""
         ends = self._ends()
         stages = len(ends) + (1 if latencies is None else 2)
         job.begin(len(self.changes) * stages)
-        self._count(predictor, job)
+        self._count(costs, job)
         standing = self.standing()
         self._tell_known(standing, tell)
         self._tell_estimates(standing, job, tell)
@@ -126,19 +125,17 @@ class Sweep:
             start = level
         return found
 
-    def _count(self, predictor: Predictor, job: Job) -> None:
+    def _count(self, costs: ChangeCosts, job: Job) -> None:
         """Predict what every change costs that is not known yet."""
         for change in self.changes:
             job.check()
             key = change.key
             if not change.reason and not self._store.reason(key) and self._store.cost(key) is None:
                 try:
-                    chosen = self._ground.changes.chosen(change, job.check)
-                    made = predictor.predict(change.recipe, chosen)
+                    line = Line(key, cost=costs.added(change, job.check))
                 except UserError as error:
-                    self._store.add(Line(key, reason=str(error)))
-                else:
-                    self._store.add(Line(key, cost=_difference(made.after, made.before)))
+                    line = Line(key, reason=str(error))
+                self._store.add(line)
             job.advance(COUNTING)
 
     def _read(self, places: range, active: Iterable[Change], job: Job, tell: "Telling") -> None:
@@ -234,11 +231,3 @@ class Telling:
             self._tell(tuple(self._pending))
             self._pending.clear()
             self._told = time.monotonic()
-
-
-def _difference(after: Cost, before: Cost) -> Cost:
-    return Cost(
-        parameters=after.parameters - before.parameters,
-        macs=after.macs - before.macs,
-        bits=after.bits - before.bits,
-    )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.atlas.changes import Change, Changes
+from featherweight.engine.atlas.costs import ChangeCosts
 from featherweight.engine.atlas.damage import Sums, sample_order
 from featherweight.engine.atlas.ground import Ground
 from featherweight.engine.datasets.samples import Dataset, TensorSamples
@@ -15,6 +16,7 @@ from featherweight.engine.events import TaskSource
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import capture
+from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import SweepPlan
 from featherweight.engine.recipe import Choice, Setting
 from featherweight.engine.task import Task
@@ -186,6 +188,23 @@ def test_that_only_what_follows_a_change_runs_again() -> None:
     assert len(tail.needs) == 2
     # The branch beside it ran before, and only its result is lent.
     assert "left" not in called
+
+
+@pytest.mark.parametrize(
+    ("made", "inputs"), [(Residual, pictures), (Recurrent, sequences), (Attention, words)]
+)
+def test_that_a_layer_counted_alone_costs_what_it_does_in_the_network(
+    made: Callable[[], nn.Module], inputs: Callable[[], Tensor]
+) -> None:
+    changes = ground_of(made(), inputs()).changes
+    predictor = Predictor(changes.network, changes.coupling)
+    costs = ChangeCosts(changes, predictor)
+    for change in changes.of(SweepPlan(choices=CHOICES)):
+        whole = predictor.predict(change.recipe, changes.chosen(change))
+        found = costs.added(change)
+        for resource in ("parameters", "macs", "bits"):
+            after, before = getattr(whole.after, resource), getattr(whole.before, resource)
+            assert getattr(found, resource) == after - before, (change, resource)
 
 
 def test_that_channels_of_coupled_layers_are_one_change_of_all() -> None:
