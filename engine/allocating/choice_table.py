@@ -37,7 +37,7 @@ def table_of(
     Raises UserError where no layer was read.
     """
     if not options:
-        raise UserError("No layer has been read yet.", "Run the sweep first.")
+        raise UserError("No layer of the network tells its shape, so nothing can be allocated.")
     kept = [_allowed(name, own, rules) for name, own in options.items()]
     widest = max(map(len, kept))
     losses = np.full((len(kept), widest), np.inf)

@@ -7,12 +7,15 @@ import msgspec
 
 from featherweight.engine.allocating.accuracy import Tried
 from featherweight.engine.allocating.allocator import Allocator
+from featherweight.engine.allocating.budgets import spent
 from featherweight.engine.allocating.candidates import is_pruning, slots_of
 from featherweight.engine.allocating.comparing import Comparison
 from featherweight.engine.allocating.planner import Planner
 from featherweight.engine.allocating.true_networks import Truth, guilty, refined, tried_out
+from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Check, Job, unchecked
 from featherweight.engine.readings import (
+    RESOURCES,
     Allocation,
     AllocationRules,
     Frontier,
@@ -26,6 +29,7 @@ from featherweight.engine.writing.files import make_folder, write_file
 
 # Frontiers are looked at in so many places for combinations to read.
 BUDGETS = 10
+TIGHTENINGS = 4
 
 
 class AllocationDesk:
@@ -50,7 +54,26 @@ class AllocationDesk:
 
     def allocate(self, limits: Limits, rules: AllocationRules, least: Resource) -> Allocation:
         """Return the best choices within limits. Raises UserError where there are none."""
-        return self._allocator().allocate(limits, rules, least)
+        allocator = self._allocator()
+        found = allocator.allocate(limits, rules, least)
+        for _ in range(TIGHTENINGS):
+            # Where channels go, what layers cost is told by shares: the whole is counted once more.
+            if not any(is_pruning(choice) for choice in found.recipe.layers.values()):
+                break
+            found = msgspec.structs.replace(found, cost=self._planner.cost(found.recipe))
+            over = {
+                resource: spent(found, resource) / limit
+                for resource in RESOURCES
+                if (limit := getattr(limits, resource)) is not None
+            }
+            if max(over.values(), default=0.0) <= 1:
+                break
+            tighter = {
+                resource: getattr(limits, resource) / max(share, 1.0) ** 1.5
+                for resource, share in over.items()
+            }
+            found = allocator.allocate(msgspec.structs.replace(limits, **tighter), rules, least)
+        return found
 
     def frontier(self, resource: Resource, rules: AllocationRules) -> Frontier:
         """Return the least damage for every budget. Raises UserError where nothing was read."""
@@ -82,6 +105,8 @@ class AllocationDesk:
         """
         singles = [each for each in self._readings() if len(slots_of(each.choice)) == 1]
         allocator = self._planner.allocator(singles, (), self._metric, check)
+        if not allocator.options:
+            return {}
         points = allocator.frontier("bits", AllocationRules()).points
         found: dict[str, dict[str, Choice]] = {}
         for point in points[:: max(1, len(points) // BUDGETS)]:
@@ -100,6 +125,8 @@ class AllocationDesk:
         """
         truths = _read(kept)
         asked = self._planner.allocator(self._readings(), (), self._metric, job.check)
+        if not asked.options:
+            return
 
         def measure(recipe: Recipe) -> Truth:
             key = msgspec.json.encode(recipe).decode()
@@ -112,6 +139,8 @@ class AllocationDesk:
         self._tried = tried_out(asked, measure, job)
 
     def _allocator(self, check: Check = unchecked) -> Allocator:
+        if not any(reading.damage for reading in self._readings()):
+            raise UserError("Nothing has been read of this network yet.", "Run the sweep first.")
         return self._planner.allocator(self._readings(), self._tried, self._metric, check)
 
     def _chosen_by(self, job: Job) -> Callable[[Recipe], Truth]:

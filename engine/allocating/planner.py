@@ -16,7 +16,6 @@ from featherweight.engine.allocating.candidates import (
 )
 from featherweight.engine.allocating.layer_costs import LayerCosts
 from featherweight.engine.applicability import chosen_methods
-from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.inspecting.setting_latency import LayerTimes
 from featherweight.engine.jobs import Check, unchecked
@@ -25,6 +24,7 @@ from featherweight.engine.network import Network
 from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import Choice, Recipe
+from featherweight.engine.results import Cost
 
 
 class Planner:
@@ -79,16 +79,19 @@ class Planner:
         metric: str,
         check: Check = unchecked,
     ) -> Allocator:
-        """Return the allocator of these readings. Raises UserError without any, CancelledError."""
+        """Return the allocator of these readings. Raises CancelledError."""
         known = tuple(reading for reading in readings if reading.damage is not None)
-        if not known:
-            raise UserError("Nothing has been read of this network yet.", "Run the sweep first.")
         times = {name: layer.latency.value for name, layer in self._layers.items() if layer.latency}
         asked = (known, tuple(tried), metric, dict(times))
         with self._working:
             if self._made is None or self._made[0] != asked:
                 self._made = asked, self._allocator(known, tried, metric, times, check)
             return self._made[1]
+
+    def cost(self, recipe: Recipe) -> Cost:
+        """Return what a recipe is predicted to cost. Raises UserError where it cannot be made."""
+        chosen = chosen_methods(self._network, self._coupling, recipe)
+        return self._predictor.predict(recipe, chosen).after
 
     def _allocator(
         self,
