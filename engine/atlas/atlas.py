@@ -29,6 +29,8 @@ VERSION = 1
 SHARE, MAKING = 0.2, 0.05
 # Timing a changed layer takes at most so many seconds, none where its like was timed before.
 TIMING = 0.2
+# So many samples at once are timed for an estimate.
+TIMED = 16
 
 
 class Atlas:
@@ -75,7 +77,7 @@ class Atlas:
             missing=len(standing.active),
             known=len(changes) - len(standing.active),
             seconds=(reads * (sum(shares) + 2) + MAKING * len(shares) if shares else 0.0)
-            + (TIMING * len(changes) if plan.latency else 0.0),
+            + (TIMING * sweep.untimed if plan.latency else 0.0),
             memory=self._memory(ground),
         )
 
@@ -147,12 +149,15 @@ class Atlas:
 
     def _timed(self, changes: list[Change]) -> tuple[float, list[float]]:
         """Return the seconds of one sample in the source, and the share of it that changes run."""
-        replay, inputs = self._at_work.replay, self.task.reference.example
+        ground = self._at_work
+        replay, inputs = ground.replay, self.task.reference.example
+        if self.task.fixed_batch is None:
+            inputs, _ = self.task.recovery.batch(ground.order[: min(TIMED, ground.chunk)])
         samples = len(inputs[0])
         if replay.whole:
             with torch.no_grad():
                 began = time.thread_time()
-                self._at_work.source.outputs(*inputs)
+                ground.source.outputs(*inputs)
             return (time.thread_time() - began) / samples, [1.0] * len(changes)
         times = [0.0]
         for _ in replay.walk(inputs, range(replay.end)):

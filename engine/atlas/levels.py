@@ -33,14 +33,14 @@ def levels(samples: int) -> Iterator[int]:
 
 
 def going_on(
-    damages: Mapping[Change, Spread], costs: Mapping[Change, Cost], kind: DamageOf
+    damages: Mapping[Change, Spread], costs: Mapping[Change, Cost], kind: DamageOf, items: int
 ) -> list[Change]:
     """Return the changes that need more samples: of all changes that were read at this level.
 
-    Done are those that are precise, harmless or hopeless with what is known, and those that surely
-    lose more than another of the same layers that costs no more of anything.
+    `items` is how many layers, or groups of coupled ones, share what nobody would notice. Done are
+    those that are precise, harmless or hopeless with what is known, and those that surely lose more
+    than another of the same layers that costs no more of anything.
     """
-    items = len({change.layers for change in damages})
     least = NEGLIGIBLE[kind] / max(items, 1)
     rivals: dict[tuple[str, ...], list[Change]] = {}
     for change in damages:

@@ -30,11 +30,12 @@ class ReadingStore:
     """What is known of the settings of one network on one task; without a path in memory only."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Read what is there; a last line that was cut short is taken off.
+        """Read what is there; a last line that was cut short counts for nothing.
 
         Raises UserError where the file cannot be read or is none of ours.
         """
         self._path = path
+        self._whole: int | None = None
         self._sums: dict[str, dict[int, Sums]] = {}
         self._costs: dict[str, Cost] = {}
         self._latencies: dict[str, float] = {}
@@ -70,6 +71,10 @@ class ReadingStore:
         if self._path is None:
             return
         try:
+            if self._whole is not None:
+                # Only who writes may cut: another may be writing that line just now.
+                os.truncate(self._path, self._whole)
+                self._whole = None
             place = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 os.write(place, msgspec.json.encode(line) + b"\n")
@@ -93,13 +98,13 @@ class ReadingStore:
     def _read(self, path: Path) -> None:
         try:
             content = path.read_bytes() if path.exists() else b""
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                os.truncate(path, whole)
         except OSError as error:
             raise UserError(
                 f"{path} cannot be read: {error.strerror}.", "Choose another folder."
             ) from error
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._whole = whole
         decoder = msgspec.json.Decoder(Line)
         for number, text in enumerate(content[:whole].splitlines()):
             try:

@@ -50,6 +50,8 @@ class Sweep:
         self.changes = changes
         self.samples = min(samples, len(ground.order))
         self._ground, self._store = ground, store
+        # Those that turn out to fail count too, so that what was decided before them stays.
+        self._items = len({change.layers for change in changes})
 
     def standing(self) -> Standing:
         """Return how far the store is. What costs are unknown is not done."""
@@ -67,12 +69,19 @@ class Sweep:
                 one: self._ground.meter.losses(store.latest(one.key, samples)).damage
                 for one, samples in known.items()
             }
-            on = set(going_on(spreads, counted, kind)) if level < self.samples else set()
+            last = level == self.samples
+            on = set() if last else set(going_on(spreads, counted, kind, self._items))
             active = [one for one in active if one in on]
             if not active:
                 break
         done = {one: samples for one, samples in known.items() if one not in set(active)}
         return Standing(done, active, level)
+
+    @property
+    def untimed(self) -> int:
+        """How many changes have no latency."""
+        keys = [one.key for one in self.changes if not one.reason]
+        return sum(1 for key in keys if self._store.latency(key) is None)
 
     def reading(self, change: Change, samples: int) -> Reading | None:
         """Return what the store knows of a change from at most so many samples."""

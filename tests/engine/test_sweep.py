@@ -288,7 +288,7 @@ def test_that_settings_stop_that_can_change_nothing() -> None:
     costs = {
         one: Cost(parameters=0, macs=0, bits=sizes[one.layers[0]][_bits(one)]) for one in damages
     }
-    on = {(one.layers[0], _bits(one)) for one in going_on(damages, costs, "divergence")}
+    on = {(one.layers[0], _bits(one)) for one in going_on(damages, costs, "divergence", 2)}
     # Harmless, precise and hopeless ones stop, and what loses more than a smaller one.
     assert on == {("a", 4), ("b", 7)}
 
