@@ -190,6 +190,8 @@ def take_graph(person: Photographer) -> None:
     show_graph.trigger()
     person.wait(lambda: bench.graph.picture.boxes and not bench.graph.busy)
     person.document.select(("block1.conv2",))
+    strengths = person.document.strengths
+    person.wait(lambda: any(len(one.points) > 5 for one in strengths.traces.values()))
     person.take("graph")
     show_graph.trigger()
     person.document.select(("block2.conv2",))
