@@ -54,26 +54,7 @@ class AllocationDesk:
 
     def allocate(self, limits: Limits, rules: AllocationRules, least: Resource) -> Allocation:
         """Return the best choices within limits. Raises UserError where there are none."""
-        allocator = self._allocator()
-        found = allocator.allocate(limits, rules, least)
-        for _ in range(TIGHTENINGS):
-            # Where channels go, what layers cost is told by shares: the whole is counted once more.
-            if not any(is_pruning(choice) for choice in found.recipe.layers.values()):
-                break
-            found = msgspec.structs.replace(found, cost=self._planner.cost(found.recipe))
-            over = {
-                resource: spent(found, resource) / limit
-                for resource in RESOURCES
-                if (limit := getattr(limits, resource)) is not None
-            }
-            if max(over.values(), default=0.0) <= 1:
-                break
-            tighter = {
-                resource: getattr(limits, resource) / max(share, 1.0) ** 1.5
-                for resource, share in over.items()
-            }
-            found = allocator.allocate(msgspec.structs.replace(limits, **tighter), rules, least)
-        return found
+        return self._counted(self._allocator(), limits, rules, least)
 
     def frontier(self, resource: Resource, rules: AllocationRules) -> Frontier:
         """Return the least damage for every budget. Raises UserError where nothing was read."""
@@ -81,8 +62,11 @@ class AllocationDesk:
 
     def refine(self, limits: Limits, rules: AllocationRules, job: Job) -> Allocation:
         """Return an allocation corrected by the real network. Raises UserError, CancelledError."""
-        truth = self._chosen_by(job)
-        return refined(self._allocator(job.check), limits, rules, truth, job)
+
+        def allocate(allocator: Allocator) -> Allocation:
+            return self._counted(allocator, limits, rules, "bits")
+
+        return refined(self._allocator(job.check), allocate, self._chosen_by(job), job)
 
     def blame(self, recipe: Recipe, job: Job) -> tuple[Guilt, ...]:
         """Name the layers that lose more than predicted. Raises UserError, CancelledError."""
@@ -137,6 +121,29 @@ class AllocationDesk:
             return truths[key]
 
         self._tried = tried_out(asked, measure, job)
+
+    def _counted(
+        self, allocator: Allocator, limits: Limits, rules: AllocationRules, least: Resource
+    ) -> Allocation:
+        found = allocator.allocate(limits, rules, least)
+        for _ in range(TIGHTENINGS):
+            # Where channels go, what layers cost is told by shares: the whole is counted once more.
+            if not any(is_pruning(choice) for choice in found.recipe.layers.values()):
+                break
+            found = msgspec.structs.replace(found, cost=self._planner.cost(found.recipe))
+            over = {
+                resource: spent(found, resource) / limit
+                for resource in RESOURCES
+                if (limit := getattr(limits, resource)) is not None
+            }
+            if max(over.values(), default=0.0) <= 1:
+                break
+            tighter = {
+                resource: getattr(limits, resource) / max(share, 1.0) ** 1.5
+                for resource, share in over.items()
+            }
+            found = allocator.allocate(msgspec.structs.replace(limits, **tighter), rules, least)
+        return found
 
     def _allocator(self, check: Check = unchecked) -> Allocator:
         if not any(reading.damage for reading in self._readings()):

@@ -8,6 +8,7 @@ damages are multiplied before the knapsack is solved again; the real network dec
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -15,8 +16,9 @@ import numpy as np
 
 from featherweight.engine.allocating.accuracy import Tried
 from featherweight.engine.allocating.allocator import Allocator
+from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Job
-from featherweight.engine.readings import Allocation, AllocationRules, Guilt, Limits, Spread
+from featherweight.engine.readings import Allocation, AllocationRules, Guilt, Spread
 from featherweight.engine.recipe import Choice, Recipe
 
 POINTS = 8
@@ -57,24 +59,26 @@ def tried_out(allocator: Allocator, measure: Measure, job: Job) -> tuple[Tried, 
         factors = {name: 10 ** chance.uniform(-1.5, 1.5) for name in allocator.layers}
         for one in (allocator, allocator.with_factors(factors)):
             recipe = one.on_frontier(points[place].budget).recipe
-            truth = measure(recipe)
-            parts = allocator.parts_of(recipe)
-            found.append(Tried(parts, truth.damage.value, truth.drop.value))
             job.advance("Trying whole networks")
+            # A network that gives no numbers any more tells nothing of the others.
+            with suppress(UserError):
+                truth = measure(recipe)
+                parts = allocator.parts_of(recipe)
+                found.append(Tried(parts, truth.damage.value, truth.drop.value))
     return tuple(found)
 
 
 def refined(
-    allocator: Allocator, limits: Limits, rules: AllocationRules, measure: Measure, job: Job
+    allocator: Allocator, allocate: Callable[[Allocator], Allocation], measure: Measure, job: Job
 ) -> Allocation:
     """Return the allocation whose real network loses least of those that the search meets.
 
-    Its damage and drop are measured. Raises UserError where nothing keeps the limits, and
-    CancelledError.
+    `allocate` asks an allocator for what a person wants. The damage and the drop are measured.
+    Raises UserError where nothing keeps the limits, and CancelledError.
     """
     job.begin(SEARCHES + 1)
     chance = random.Random(SEED)
-    best = allocator.allocate(limits, rules)
+    best = allocate(allocator)
     truth = measure(best.recipe)
     job.advance("Trying the network")
     factors: dict[str, float] = {}
@@ -82,12 +86,15 @@ def refined(
     for _ in range(SEARCHES):
         job.advance("Trying other coefficients")
         moved = _moved(factors, allocator.layers, chance)
-        other = allocator.with_factors(moved).allocate(limits, rules)
-        key = msgspec.json.encode(other.recipe)
-        if key in tried:
+        try:
+            other = allocate(allocator.with_factors(moved))
+            key = msgspec.json.encode(other.recipe)
+            if key in tried:
+                continue
+            tried.add(key)
+            found = measure(other.recipe)
+        except UserError:
             continue
-        tried.add(key)
-        found = measure(other.recipe)
         if found.damage.value < truth.damage.value:
             best, truth, factors = other, found, moved
     return msgspec.structs.replace(best, damage=truth.damage.value, drop=truth.drop, measured=True)

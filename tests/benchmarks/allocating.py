@@ -129,9 +129,11 @@ def accuracy(field: Field, recipe: Recipe) -> tuple[float, float]:
 
 def ours(field: Field, limit: float) -> Recipe:
     """Return the allocation, corrected by the real network."""
-    limits = Limits(bits=limit)
     return refined(
-        field.allocator, limits, RULES, lambda recipe: field.chooses.truth(recipe, Job()), Job()
+        field.allocator,
+        lambda allocator: allocator.allocate(Limits(bits=limit), RULES),
+        lambda recipe: field.chooses.truth(recipe, Job()),
+        Job(),
     ).recipe
 
 
