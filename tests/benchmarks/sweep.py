@@ -146,7 +146,7 @@ def read_whole(kept: Path, bench: Bench, plan: SweepPlan) -> Whole:
     network, task = bench.network, bench.task
     meter, changes = Meter(task), Changes(network, analyse(network))
     order = sample_order(len(task.recovery))[:SAMPLES]
-    batches = [[order[place] for place in places] for places in task.ranges(len(order), SAMPLES)]
+    batches = [[order[place] for place in places] for places in task.ranges(len(order))]
     damages: dict[str, Spread] = {}
     began = time.process_time()
     with evaluating(network) as run:
