@@ -56,14 +56,14 @@ def frontier_tip(frontier: Frontier, budget: float, damage: str) -> str:
         return f"{words} ({share}): less than any choice gives"
     if tells_drop(frontier):
         metric = metric_title(frontier.metric)
-        return f"{words} ({share}): {metric} falls by {points(Spread(at.loss, at.error))}"
+        return f"{words} ({share}): {metric} falls by {points(Spread(at.loss, at.error))} points"
     return f"{words} ({share}): {damage} {wording.rise(at.loss)}"
 
 
 def points(drop: Spread) -> str:
     """Return points of a metric with their error."""
     error = f" ± {_digits(drop.error)}" if drop.error else ""
-    return f"{_digits(drop.value)}{error} pt"
+    return f"{_digits(drop.value)}{error}"
 
 
 def cost_of(allocation: Allocation, resource: Resource) -> float | None:
@@ -109,7 +109,7 @@ def held_words(holds: Holds) -> str:
         parts.append(f"{_layers(len(holds.kept))} kept")
     if holds.left:
         parts.append(f"{_layers(len(holds.left))} left as in the source")
-    return ", ".join(parts)
+    return ", ".join(parts) or "Every layer may change"
 
 
 def size_note(before: Cost, after: Cost) -> str:

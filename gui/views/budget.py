@@ -4,7 +4,7 @@ from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QStackedLayout, QWidget
 
-from featherweight.engine.readings import RESOURCES, Limits, Resource, Spread
+from featherweight.engine.readings import RESOURCES, Frontier, Limits, Resource, Spread
 from featherweight.engine.recipe import Choice
 from featherweight.gui import wording
 from featherweight.gui.budget_text import (
@@ -27,13 +27,15 @@ from featherweight.gui.widgets.frontier_chart import FrontierDot
 from featherweight.gui.widgets.guilt_list import GuiltList
 from featherweight.gui.widgets.method_menu import MethodMenu
 from featherweight.gui.widgets.panel import Panel, Section
-from featherweight.gui.widgets.text import label
+from featherweight.gui.widgets.text import ElidedLabel, label
 
 NO_DATA = ("No data yet", "Choose the data first: budgets go by what layers lose on it.")
 NOTHING_READ = (
     "Nothing has been read yet",
     "A budget goes by what each layer loses with each method. The atlas reads that.",
 )
+NOT_TIMED = "Nothing was timed yet: change the plan in the atlas to time layers, too."
+COSTS_NOTHING = "The network costs nothing of it."
 NO_GUILT = "No layer loses clearly more than was predicted of it."
 CHART_SHARE, LOWEST_CHART, HIGHEST_CHART = 0.25, 150, 320
 FIGURES = {"size": 10, "macs": 8, "drop": 13}
@@ -68,9 +70,15 @@ class BudgetView(QWidget):
         self.bar = BudgetBar()
         self.trouble = label("", "warning", wrap=True)
         self.trouble.setObjectName("budget_trouble")
-        self.held = label("", "muted")
+        self.held = label("", "muted", wrap=True)
         self.held.setObjectName("budget_held")
-        for piece in (*self._build_head(), self.bar, self.trouble, self.held):
+        self.again_button = QPushButton("Allocate again")
+        self.again_button.setObjectName("allocate_again_button")
+        self.again_button.setToolTip("Choose anew for this budget, with what is held and read now")
+        held = QHBoxLayout()
+        held.addWidget(self.held, 1)
+        held.addWidget(self.again_button)
+        for piece in (*self._build_head(), self.bar, self.trouble, held):
             self.panel.add(piece)
         self._build_figures()
         self._build_actual()
@@ -87,15 +95,15 @@ class BudgetView(QWidget):
         self.methods.setObjectName("budget_methods")
         self.methods.setAccessibleName("Methods that budgets use")
         self.methods.setToolTip("Methods that budgets use")
-        self.caption = label("", "muted")
+        self.caption = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
+        self.caption.setProperty("role", "muted")
         self.caption.setObjectName("budget_caption")
         self.basis = BasisBadge("estimated")
         top, below = QHBoxLayout(), QHBoxLayout()
         top.addWidget(self.resource)
         top.addStretch(1)
         top.addWidget(self.methods)
-        below.addWidget(self.caption)
-        below.addStretch(1)
+        below.addWidget(self.caption, 1)
         below.addWidget(self.basis)
         return top, below
 
@@ -104,21 +112,13 @@ class BudgetView(QWidget):
         self.known.setObjectName("budget_known")
         section = Section("Predicted for the recipe", self.known)
         self.figures = FigureRow("predicted", FIGURES)
-        self.again_button = QPushButton("Allocate again")
-        self.again_button.setObjectName("allocate_again_button")
-        self.again_button.setToolTip("Choose anew for this budget, with what is held and read now")
         self.refine_button = QPushButton("Refine with the real network")
         self.refine_button.setObjectName("refine_button")
         self.refine_button.setToolTip(
             "Run the network with these choices and correct them by what it really loses"
         )
-        row = QHBoxLayout()
-        row.setSpacing(8)
-        row.addWidget(self.refine_button)
-        row.addWidget(self.again_button)
-        row.addStretch(1)
         section.body.addWidget(self.figures)
-        section.body.addLayout(row)
+        section.body.addWidget(self.refine_button, 0, Qt.AlignmentFlag.AlignLeft)
         self.panel.add(section)
 
     def _build_actual(self) -> None:
@@ -173,6 +173,12 @@ class BudgetView(QWidget):
         return self._document.allocations.resource
 
     @property
+    def _frontier(self) -> Frontier | None:
+        """The frontier, where the source costs anything of the resource that is known."""
+        frontier = self._document.allocations.frontier
+        return frontier if frontier is not None and frontier.source > 0 else None
+
+    @property
     def _damage(self) -> str:
         summary = self._document.atlas.summary
         return DAMAGES[summary.damage if summary else None]
@@ -196,22 +202,24 @@ class BudgetView(QWidget):
         self._show_actual()
 
     def _show_frontier(self) -> None:
-        allocations = self._document.allocations
-        frontier = allocations.frontier
+        allocations, frontier = self._document.allocations, self._frontier
         with QSignalBlocker(self.resource):
             self.resource.setCurrentIndex(RESOURCES.index(allocations.resource))
         self.bar.setVisible(frontier is not None)
-        waits = frontier is None and not allocations.trouble
+        costless = allocations.frontier is not None and frontier is None
+        waits = frontier is None and not allocations.trouble and not costless
         self.caption.setText("Working out the frontier…" if waits else "")
         self.basis.setVisible(frontier is not None)
-        self.trouble.setText(allocations.refusal or allocations.trouble)
+        costs_nothing = NOT_TIMED if allocations.resource == "latency" else COSTS_NOTHING
+        said_now = costs_nothing if costless else allocations.trouble
+        self.trouble.setText(allocations.refusal or said_now)
         self.trouble.setVisible(bool(self.trouble.text()))
         if frontier is None:
             self._shown_frontier = None
             return
         metric = said.metric_title(frontier.metric)
         self.caption.setText(
-            f"{metric}: points lost at least" if said.tells_drop(frontier) else self._damage
+            f"{metric}: points lost" if said.tells_drop(frontier) else self._damage
         )
         self.basis.show_basis(frontier.basis)
         if frontier is not self._shown_frontier:
@@ -219,14 +227,14 @@ class BudgetView(QWidget):
             self.bar.show_frontier(said.dots_of(frontier), frontier.source)
 
     def _show_budget(self) -> None:
-        document, frontier = self._document, self._document.allocations.frontier
+        document, frontier = self._document, self._frontier
         if frontier is None:
             return
         wish, present = document.allocations.wish, self._present_cost()
         standing = document.allocations.awaited or document.allocated
         chosen = wish is not None and (standing or bool(document.allocations.refusal))
         budget = self._wished() if chosen else present
-        share = ratio_words(budget / frontier.source) if frontier.source else ""
+        share = ratio_words(budget / frontier.source)
         self.bar.show_budget(budget, budget_words(self._resource, budget), share, chosen)
         drop = wish.limits.drop if wish is not None and chosen else None
         self.bar.show_drop(drop, said.tells_drop(frontier))
@@ -244,7 +252,7 @@ class BudgetView(QWidget):
         return self._present_cost() if limit is None else float(limit)
 
     def _present_cost(self) -> float:
-        document, frontier = self._document, self._document.allocations.frontier
+        document, frontier = self._document, self._frontier
         source = frontier.source if frontier else 1.0
         allocation = document.allocations.allocation if document.allocated else None
         cost = said.cost_of(allocation, self._resource) if allocation else None
@@ -260,7 +268,7 @@ class BudgetView(QWidget):
         return damage_of(document.recipe, document.atlas.readings)
 
     def _present_drop(self) -> Spread | None:
-        document, frontier = self._document, self._document.allocations.frontier
+        document, frontier = self._document, self._frontier
         if document.allocated and document.allocations.allocation is not None:
             return document.allocations.allocation.drop
         damage = damage_of(document.recipe, document.atlas.readings)
@@ -273,7 +281,6 @@ class BudgetView(QWidget):
         known = {m.name: words.title(m.name) for m in document.methods if m.name in names}
         self.methods.show_methods(known, document.holds.methods)
         self.held.setText(said.held_words(document.holds))
-        self.held.setVisible(bool(self.held.text()))
 
     def _show_figures(self) -> None:
         document, allocations = self._document, self._document.allocations
@@ -290,7 +297,7 @@ class BudgetView(QWidget):
         damage = self._present_damage()
         if drop is not None:
             metric = said.metric_title(allocations.frontier.metric if allocations.frontier else "")
-            self.figures.show_figure("drop", "Drop", said.points(drop), f"of {metric.lower()}")
+            self.figures.show_figure("drop", "Points lost", said.points(drop), metric)
         else:
             rise = wording.NONE if damage is None else wording.rise(damage)
             self.figures.show_figure("drop", self._damage, rise)
@@ -310,7 +317,7 @@ class BudgetView(QWidget):
             self.outcome.show_figure("macs", "MACs", wording.count(actual.macs))
             known, predicted = actual.drop, self._present_drop()
             lost = wording.NONE if known is None else said.points(Spread(known, 0.0))
-            self.outcome.show_figure("drop", "Drop", lost)
+            self.outcome.show_figure("drop", "Points lost", lost)
             words = ""
             if known is not None and predicted is not None:
                 recovered = result.recipe.recovery is not None
@@ -339,7 +346,7 @@ class BudgetView(QWidget):
         self._document.allocate(Limits(**{self._resource: budget}), self._resource)
 
     def _on_written(self, text: str) -> None:
-        frontier = self._document.allocations.frontier
+        frontier = self._frontier
         budget = read_budget(text, self._resource, frontier.source if frontier else 1.0)
         if budget is not None:
             self._on_moved(budget)
@@ -365,5 +372,5 @@ class BudgetView(QWidget):
             self._document.relax(guilty[place])
 
     def _tip(self, budget: float) -> str:
-        frontier = self._document.allocations.frontier
+        frontier = self._frontier
         return said.frontier_tip(frontier, budget, self._damage) if frontier else ""

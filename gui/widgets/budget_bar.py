@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSlider, QVBoxLayout, QWidget
 
-from featherweight.gui.widgets.frontier_chart import LEFT_AXIS, FrontierChart, FrontierDot
+from featherweight.gui.widgets.frontier_chart import (
+    LARGEST_RATIO,
+    LEFT_AXIS,
+    FrontierChart,
+    FrontierDot,
+)
 from featherweight.gui.widgets.number_control import NumberBox
 from featherweight.gui.widgets.quiet_wheel import QuietWheel
 from featherweight.gui.widgets.text import label
@@ -44,7 +49,10 @@ class BudgetBar(QWidget):
         self.share = label("", "muted")
         self.share.setObjectName("budget_share")
         self.share.setToolTip("Of what the source network costs")
-        self.drop_title, self.drop_unit = label("Drop at most", "muted"), label("pt", "muted")
+        self.drop_title, self.drop_unit = (
+            label("Or lose at most", "muted"),
+            label("points", "muted"),
+        )
         self.drop = NumberBox(whole=False)
         self.drop.setObjectName("budget_drop")
         self.drop.setAccessibleName("Largest drop in points")
@@ -59,8 +67,8 @@ class BudgetBar(QWidget):
 
     def show_frontier(self, dots: Sequence[FrontierDot], source: float) -> None:
         """Show another frontier; the slider runs over it."""
-        self._low = min([dot.budget for dot in dots], default=source / 2)
-        self._source = source
+        lowest = min([dot.budget for dot in dots], default=source / 2)
+        self._low, self._source = max(lowest, source / LARGEST_RATIO), source
         self.chart.show_frontier(dots, source)
 
     def show_budget(self, budget: float, words: str, share: str, chosen: bool) -> None:
@@ -69,7 +77,7 @@ class BudgetBar(QWidget):
         self.share.setText(share)
         if not self.field.isModified():
             self.field.setText(words)
-        if not self.slider.isSliderDown() and abs(self._budget() / budget - 1) > 1e-3:
+        if not self.slider.isSliderDown() and abs(self._budget() - budget) > 1e-3 * budget:
             with QSignalBlocker(self.slider):
                 self.slider.setValue(self._step(budget))
 
@@ -87,19 +95,22 @@ class BudgetBar(QWidget):
         under = QHBoxLayout()
         under.setContentsMargins(LEFT_AXIS + INSET - HANDLE, 0, INSET, 0)
         under.addWidget(self.slider)
-        fields = QHBoxLayout()
-        fields.setSpacing(8)
-        fields.addWidget(self.field)
-        fields.addWidget(self.share, 1)
-        fields.addWidget(self.drop_title)
-        fields.addWidget(self.drop)
-        fields.addWidget(self.drop_unit)
+        exact, drop = QHBoxLayout(), QHBoxLayout()
+        for row, pieces in (
+            (exact, (self.field, self.share)),
+            (drop, (self.drop_title, self.drop, self.drop_unit)),
+        ):
+            row.setSpacing(8)
+            for piece in pieces:
+                row.addWidget(piece)
+            row.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         layout.addWidget(self.chart, 1)
         layout.addLayout(under)
-        layout.addLayout(fields)
+        layout.addLayout(exact)
+        layout.addLayout(drop)
 
     def _connect(self) -> None:
         self.chart.grabbed.connect(self.grabbed)
@@ -117,7 +128,8 @@ class BudgetBar(QWidget):
     def _step(self, budget: float) -> int:
         if self._source <= self._low:
             return STEPS
-        return round(STEPS * math.log(budget / self._low) / math.log(self._source / self._low))
+        share = math.log(max(budget, self._low) / self._low) / math.log(self._source / self._low)
+        return round(STEPS * share)
 
     def _on_written(self) -> None:
         if self.field.isModified():

@@ -14,6 +14,7 @@ from featherweight.gui.widgets.charts import Chart
 
 LEFT_AXIS = 46
 OCTAVES = 1.6
+LARGEST_RATIO = 1e6
 SMALLEST_SPAN, SMALLEST_STEP = 0.14, 0.13
 
 
@@ -120,7 +121,7 @@ class FrontierChart(Chart):
         self._line.setHoverPen(pg.mkPen(shades.accent, width=2))
 
     def _place(self, budget: float) -> float:
-        return math.log2(max(budget, self.source * 1e-6) / self.source)
+        return math.log2(max(budget, self.source / LARGEST_RATIO) / self.source)
 
     def _budget_at(self, place: float) -> float:
         return float(self.source * 2.0 ** min(max(place, self._low), 0.0))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from featherweight.gui.widgets.text import ElidedLabel, label
@@ -19,7 +19,7 @@ class Blamed(NamedTuple):
 
 
 class GuiltList(QWidget):
-    """One line for each layer, the worst first."""
+    """Two lines for each layer, the worst first."""
 
     relaxed = Signal(int)  # the place of a layer
 
@@ -56,7 +56,7 @@ class GuiltList(QWidget):
         button.setToolTip(f"Give it a milder choice: {blamed.milder}")
         button.setEnabled(not blamed.relaxed)
         button.clicked.connect(lambda: self.relaxed.emit(row))
-        self._grid.addWidget(name, row, 0)
-        self._grid.addWidget(words, row, 1, Qt.AlignmentFlag.AlignRight)
-        self._grid.addWidget(button, row, 2)
+        self._grid.addWidget(name, 2 * row, 0)
+        self._grid.addWidget(words, 2 * row + 1, 0)
+        self._grid.addWidget(button, 2 * row, 1, 2, 1)
         self.buttons.append(button)

@@ -106,6 +106,9 @@ while (body := read_frame(sys.stdin.buffer)) is not None:
                 after=cost(recipe), exact=True)))
         case TraceFrontier(resource="latency"):
             say(Failed(id=asked.id, message="No layer was timed.", hint="Time them."))
+        case TraceFrontier(resource="macs"):
+            say(FrontierTraced(id=asked.id, frontier=Frontier(resource="macs", source=0.0,
+                points=(FrontierPoint(0.0, 0.0, 0.0),), metric="top1", basis="measured")))
         case TraceFrontier(resource=resource, rules=rules):
             say(FrontierTraced(id=asked.id, frontier=frontier(resource, rules)))
         case Allocate(limits=limits, rules=rules) | RefineAllocation(limits=limits, rules=rules):
