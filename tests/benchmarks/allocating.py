@@ -67,9 +67,7 @@ class Field:
         )
         atlas.sweep(SweepPlan(choices=choices, samples=2000), str(store), Job(), lambda _: None)
         self.readings = tuple(atlas.readings.values())
-        self.planner = Planner(
-            network, self.coupling, self.predictor, lambda: survey(network).layers
-        )
+        self.planner = Planner(network, self.coupling, self.predictor, survey(network).layers)
         self.chooses = Comparison(network, self.coupling, task, task.recovery, 1024)
         self.judges = Comparison(network, self.coupling, task, task.measure, 2000)
         plain = self.planner.allocator(self.readings, (), "top1")
