@@ -24,9 +24,12 @@ from featherweight.gui.settings import Settings
 WIDTH, HEIGHT = 1280, 800
 LONG = 120_000
 REDRAWN = 200
+# Bits of the demo's network that are fewer than what its choices leave.
+LITTLE = 630_000
 MOVING = (
     *("loss_chart", "accuracy_chart", "job_stage", "job_progress"),
     *("heat_map", "damage_chart", "sweep_about"),
+    *("frontier_chart", "budget_slider", "predicted_drop"),
     *("result_figures", "result_rates", "export_summary", "graph_about"),
 )
 SCHEMES: tuple[theme.Scheme, ...] = ("light", "dark")
@@ -156,6 +159,7 @@ def photographed(app: QApplication, folder: Path, qtbot: QtBot) -> dict[str, Pho
         take_table(person)
         take_graph(person)
         take_atlas(person)
+        take_budget(person)
         take_run(person)
         take_results_and_export(person)
     finally:
@@ -214,6 +218,26 @@ def take_atlas(person: Photographer) -> None:
     person.take("atlas")
     show_atlas.trigger()
     person.document.select(("block2.conv2",))
+
+
+def take_budget(person: Photographer) -> None:
+    """Give the network an eighth of its size, with one layer left out, and take it back."""
+    document, bench = person.document, person.window.workbench
+    allocations, steps = document.allocations, document.undo_stack.index()
+    bench.show_dock("budget")
+    document.select(())
+    document.hold(("stem.0",), "left")
+    person.wait(lambda: allocations.frontier is not None and not allocations.tracing)
+    field = bench.budget.bar.field
+    field.setText("1/8")
+    field.setModified(True)
+    field.editingFinished.emit()
+    person.wait(lambda: document.allocated and not bench.table.tree.flashing)
+    person.wait(lambda: document.prediction and document.prediction.after.bits < LITTLE)
+    person.take("budget")
+    document.undo_stack.setIndex(steps)
+    bench.show_dock("choices")
+    document.select(("block2.conv2",))
 
 
 def take_run(person: Photographer) -> None:

@@ -26,7 +26,7 @@ OFF = 32
 STILL, MOVING = 0.0008, 0.15
 SCENES = [
     f"{scene}-{scheme}"
-    for scene in ("start", "table", "graph", "atlas", "run", "results", "export")
+    for scene in ("start", "table", "graph", "atlas", "budget", "run", "results", "export")
     for scheme in ("light", "dark")
 ]
 
