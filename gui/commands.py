@@ -36,15 +36,15 @@ def edited(layers: dict[str, Layer], recipe: Recipe, edit: Edit) -> Change:
     Layers that lose channels together get and lose channel pruning together. A layer that the
     method cannot take is left alone and listed with its reason.
     """
-    refused: dict[str, str] = {}
+    method = edit.setting.method if edit.setting else ""
+    locks = {name: layers[name].locks for name in edit.names if name in layers}
+    refused = {name: own[method] for name, own in locks.items() if method in own}
     changed: dict[str, Choice] = {}
     for name, setting in _wanted(layers, recipe, edit).items():
-        lock = layers[name].locks.get(setting.method) if setting else None
         choice = recipe.choice(name).replaced(edit.slot, setting)
-        if lock is None and choice != recipe.choice(name):
+        locked = setting is not None and method in layers[name].locks
+        if not locked and choice != recipe.choice(name):
             changed[name] = choice
-        elif lock is not None and name in edit.names:
-            refused[name] = lock
     return Change(with_choices(layers, recipe, changed), tuple(changed), refused)
 
 
@@ -73,17 +73,17 @@ def moved_recovery(old: FineTuning | None, new: FineTuning | None) -> Key | None
 
 
 def _wanted(layers: dict[str, Layer], recipe: Recipe, edit: Edit) -> dict[str, Setting | None]:
+    method = edit.setting.method if edit.setting else ""
     chosen = [name for name in edit.names if name in layers]
+    able = {name for name in chosen if method not in layers[name].locks}
     wanted: dict[str, Setting | None] = {}
-    if edit.slot == "structure":
-        prunes = edit.setting is not None and edit.setting.method == COUPLED_METHOD
-        for name in chosen:
-            if prunes and COUPLED_METHOD not in layers[name].locks:
-                wanted.update(dict.fromkeys(layers[name].coupled, edit.setting))
-            elif not prunes and _is_pruned(recipe, name):
-                partners = (p for p in layers[name].coupled if _is_pruned(recipe, p))
-                wanted.update(dict.fromkeys(partners))
-    wanted.update(dict.fromkeys(chosen, edit.setting))
+    for name in chosen if edit.slot == "structure" else ():
+        if name in able and method == COUPLED_METHOD:
+            wanted.update(dict.fromkeys(layers[name].coupled, edit.setting))
+        elif name in able and _is_pruned(recipe, name):
+            wanted.update(dict.fromkeys(p for p in layers[name].coupled if _is_pruned(recipe, p)))
+    # A layer that cannot take the method is pruned no more where its partners are not.
+    wanted.update({name: edit.setting for name in chosen if name in able or name not in wanted})
     return {name: setting for name, setting in wanted.items() if name in layers}
 
 

@@ -1,5 +1,6 @@
 """Editing a recipe as plain data: locks, coupled layers, and what merges into one step."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +132,19 @@ def test_that_another_method_frees_the_coupled_layers_of_their_pruning() -> None
     pruned = edited(COUPLED, Recipe(), edit(("a",), PRUNING)).recipe
     svd = Setting("svd", {"rank": 4})
     assert edited(COUPLED, pruned, edit(("c",), svd)).recipe.layers == {"c": Choice(structure=svd)}
+
+
+@pytest.mark.parametrize(
+    ("names", "left"), [(("a",), {"a", "c"}), (("a", "c"), {"c"})], ids=("alone", "together")
+)
+def test_that_a_refused_method_leaves_no_layer_pruned_without_its_partners(
+    names: tuple[str, ...], left: set[str]
+) -> None:
+    layers = network(layer("a", ("c",), {"svd": "no"}), layer("c", ("a",)))
+    pruned = edited(layers, Recipe(), edit(("a",), PRUNING)).recipe
+    change = edited(layers, pruned, edit(names, Setting("svd")))
+    assert change.refused == {"a": "no"}
+    assert set(change.recipe.layers) == left
 
 
 def test_that_a_locked_layer_is_left_alone_and_its_reason_told() -> None:
