@@ -81,8 +81,8 @@ class Planner:
     ) -> Allocator:
         """Return the allocator of these readings. Raises CancelledError."""
         known = tuple(reading for reading in readings if reading.damage is not None)
-        times = {name: layer.latency.value for name, layer in self._layers.items() if layer.latency}
-        asked = (known, tuple(tried), metric, dict(times))
+        times = self._times
+        asked = (known, tuple(tried), metric, times)
         with self._working:
             if self._made is None or self._made[0] != asked:
                 self._made = asked, self._allocator(known, tried, metric, times, check)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -191,3 +192,22 @@ def test_that_the_cost_of_an_allocation_is_that_of_its_recipe() -> None:
         chosen = chosen_methods(network, coupling, found.recipe)
         assert found.cost == predictor.predict(found.recipe, chosen).after
         assert found.cost.bits <= limit
+
+
+def test_that_a_limit_on_time_is_met_by_what_readings_say_of_it(tmp_path: Path) -> None:
+    network = capture(nn.Sequential(nn.Linear(256, 256)), (torch.randn(8, 256),))
+    coupling = analyse(network)
+    planner = Planner(network, coupling, Predictor(network, coupling), survey(network).layers)
+    planner.time_layers(tmp_path, False, lambda: None)
+    faster = Reading(
+        layers=("0",),
+        choice=bits(4),
+        basis="measured",
+        damage=Spread(0.1, 0.01),
+        latency=-planner.latency / 2,
+    )
+    found = planner.allocator([faster], (), "top1").allocate(
+        Limits(latency=0.6 * planner.latency), RULES
+    )
+    assert found.recipe.choice("0").precision == bits(4).precision
+    assert found.latency == pytest.approx(planner.latency / 2)
