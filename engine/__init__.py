@@ -4,7 +4,8 @@ The map, in the order in which data flows (each line may import only from the li
 a contract in pyproject.toml checks):
 
 - `errors`, `figures`, `options`, `ranks`, `layer`, `recipe`, `ledger`, `results`, `readings`,
-  `events`, `requests`: plain data that loads in milliseconds, all that the window sees.
+  `smoothing`, `events`, `requests`: plain data that loads in milliseconds, all that the window
+  sees.
 - `jobs`: what a long computation tells while it runs, and how it learns that it should stop.
 - `free_sizes`, `recurrent_shapes`: sizes of inputs that may vary, and shapes without arithmetic.
 - `network`, `length_trials`, `lifting`, `layer_building`: a network as a graph of real layers.

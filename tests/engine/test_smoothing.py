@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from featherweight.engine.atlas.smoothing import smoothed
+from featherweight.engine.smoothing import smoothed
 from featherweight.engine.readings import Spread
 
 SPREADS = st.builds(Spread, st.floats(-1, 10), st.floats(0.01, 2))
