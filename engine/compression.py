@@ -251,6 +251,14 @@ def layer_coding(methods: Chosen, symbols: Sequence[Symbols]) -> CodingMethod | 
     return min(coders, key=lambda coder: sum(coded_bits(coder, each) for each in symbols))
 
 
+def form_bits(forms: Sequence[StoredForm], methods: Chosen) -> list[int]:
+    """Return the bits of each of a layer's forms, coded together, with what lies beside them."""
+    symbols = [form.symbols() for form in forms]
+    coder = layer_coding(methods, symbols) or BitPacked()
+    sides = [sum(side.nbytes * 8 for side in form.parts().values()) for form in forms]
+    return [coded_bits(coder, each) + side for each, side in zip(symbols, sides, strict=True)]
+
+
 def coded_bits(coder: CodingMethod, symbols: Symbols) -> int:
     """Return how many bits a coder makes of the symbols, padding left out."""
     coded = coder.predicted(symbols) or coder.encode(symbols)

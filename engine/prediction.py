@@ -13,15 +13,13 @@ from torch import Tensor, fx, nn
 
 from featherweight.engine.applicability import Chosen
 from featherweight.engine.compression import (
-    coded_bits,
     constrained_form,
+    form_bits,
     halved_biases,
-    layer_coding,
     restructured,
 )
 from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.inspecting.survey import layers_of
-from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import FactorMethod, settled, stored_weights
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
@@ -129,12 +127,8 @@ def _loose_bits(layer: nn.Module, methods: Chosen) -> int:
 def _counted_bits(network: Network, part: str, methods: Chosen) -> int:
     layer = network.layer(part)
     weights = stored_weights(layer)
-    bits = _loose_bits(layer, methods)
     forms = [settled(constrained_form(layer.get_parameter(name), methods)) for name in weights]
-    symbols = [form.symbols() for form in forms]
-    coder = layer_coding(methods, symbols) or BitPacked()
-    sides = sum(side.nbytes * 8 for form in forms for side in form.parts().values())
-    return bits + sides + sum(coded_bits(coder, each) for each in symbols)
+    return _loose_bits(layer, methods) + sum(form_bits(forms, methods))
 
 
 def _known_by_shape(methods: Chosen) -> bool:

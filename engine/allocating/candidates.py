@@ -86,12 +86,14 @@ def layer_options(
         check()
         choice = _joined(parts)
         joint = told.get(_key(choice))
-        damage = _damage(joint, parts, factors)
+        sources = (joint,) if joint else parts
+        factor = 1.0 if joint else factors.get(_names(choice), 1.0)
+        damage = factor * sum(max(each.damage.value, 0.0) for each in sources if each.damage)
         try:
             cheapest, cost = costs.cheapest(choice, check)
         except UserError:
             continue
-        measured = all(part.basis == "measured" for part in ([joint] if joint else parts))
+        measured = all(each.basis == "measured" for each in sources)
         found.append(Option(cheapest, damage, cost, _time(times, parts), measured))
     return tuple(found)
 
@@ -134,15 +136,6 @@ def _joined(parts: Sequence[Reading]) -> Choice:
             if (setting := part.choice.setting(slot)) is not None:
                 choice = choice.replaced(slot, setting)
     return choice
-
-
-def _damage(
-    reading: Reading | None, parts: Sequence[Reading], factors: Mapping[Pair, float]
-) -> float:
-    if reading is not None and reading.damage is not None:
-        return max(reading.damage.value, 0.0)
-    total = sum(max(part.damage.value, 0.0) for part in parts if part.damage)
-    return total * factors.get(_names(_joined(parts)), 1.0)
 
 
 def _time(times: float, parts: Sequence[Reading]) -> float:

@@ -12,17 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.applicability import Chosen, chosen_methods
-from featherweight.engine.compression import (
-    coded_bits,
-    constrained_form,
-    layer_coding,
-    restructured,
-)
+from featherweight.engine.compression import constrained_form, form_bits, restructured
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.inspecting.lone_layer import NAME, alone
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.coding.ans import Ans
-from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import settled, stored_weights
 from featherweight.engine.network import Network
 from featherweight.engine.prediction import cost_of
@@ -100,13 +94,8 @@ def _held(
 
 
 def _bits(held: list[tuple[StoredForm, float, int]], chosen: Chosen) -> int:
-    symbols = [form.symbols() for form, _, _ in held]
-    coder = layer_coding(chosen, symbols) or BitPacked()
-    total = 0.0
-    for (form, share, _), each in zip(held, symbols, strict=True):
-        sides = sum(side.nbytes * 8 for side in form.parts().values())
-        total += share * (coded_bits(coder, each) + sides)
-    return round(total)
+    bits = form_bits([form for form, _, _ in held], chosen)
+    return round(sum(share * each for (_, share, _), each in zip(held, bits, strict=True)))
 
 
 def _rows(weight: Tensor) -> Tensor:
