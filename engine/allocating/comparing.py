@@ -1,10 +1,8 @@
 """Whole networks made by recipes, compared with the source on samples."""
 
 from featherweight.engine.allocating.true_networks import Truth
-from featherweight.engine.applicability import chosen_methods
+from featherweight.engine.atlas.changes import compressed
 from featherweight.engine.atlas.damage import NOT_FINITE, Meter, Sums, sample_order
-from featherweight.engine.calibrating.collecting import Collector
-from featherweight.engine.compression import constrain, restructured
 from featherweight.engine.datasets.samples import Samples
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling
@@ -36,10 +34,7 @@ class Comparison:
         Raises UserError where the recipe cannot be carried out or outputs are not finite,
         CancelledError.
         """
-        chosen = chosen_methods(self._network, self._coupling, recipe, job.check)
-        collect = Collector(self._task, recipe.calibration, Job()).collect
-        made = restructured(self._network, self._coupling, chosen, job.check, collect)
-        constrain(made, chosen, job.check, collect)
+        made = compressed(self._network, self._coupling, recipe, self._task, job)
         total = Sums()
         with evaluating(made) as run:
             for positions in self._task.ranges(len(self._indices)):

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -126,8 +127,11 @@ class Atlas:
         return Sweep(self._at_work, changes, plan.samples, store)
 
     def _store(self, folder: str) -> ReadingStore:
-        if not folder:
-            return ReadingStore()
+        return ReadingStore(Path(folder) / f"{self._name}.jsonl") if folder else ReadingStore()
+
+    @cached_property
+    def _name(self) -> str:
+        """What tells this network on this task from others; all weights are read for it."""
         recipe, task = Recipe(), self.task
         asked = (
             VERSION,
@@ -138,8 +142,7 @@ class Atlas:
             recipe.calibration,
             recipe.seed,
         )
-        name = hashlib.blake2b(repr(asked).encode(), digest_size=12).hexdigest()
-        return ReadingStore(Path(folder) / f"{name}.jsonl")
+        return hashlib.blake2b(repr(asked).encode(), digest_size=12).hexdigest()
 
     @property
     def _at_work(self) -> Ground:

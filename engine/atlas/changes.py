@@ -91,15 +91,9 @@ class Changes:
         made.module.eval()
         return made
 
-    @torch.no_grad()
     def compressed(self, change: Change, task: Task, job: Job) -> Network:
         """Return the changed network with weights in the forms of its choice, as `made` does."""
-        chosen = self.chosen(change, job.check)
-        collect = Collector(task, change.recipe.calibration, Job()).collect
-        copy = self.network.copy() if write_in_place(chosen) else self.network.shell()
-        made = restructured(self.network, self.coupling, chosen, job.check, collect, made=copy)
-        constrain(made, chosen, job.check, collect)
-        return made
+        return compressed(self.network, self.coupling, change.recipe, task, job)
 
     def _change(self, name: str, choice: Choice) -> Change:
         layers: tuple[str, ...] = (name,)
@@ -128,3 +122,20 @@ class Changes:
                 setting, where = choice.setting(slot), f"choices.{place}.{slot}"
                 if setting is not None and method_of(setting, where).slot != slot:
                     raise UserError(f"{where}: {setting.method} belongs into another slot.")
+
+
+@torch.no_grad()
+def compressed(
+    network: Network, coupling: Coupling, recipe: Recipe, task: Task, job: Job
+) -> Network:
+    """Return what a recipe makes of a network before any recovery, weights in their forms.
+
+    It has tensors of the network where these stay as they are. Raises UserError where the recipe
+    cannot be carried out, CancelledError.
+    """
+    chosen = chosen_methods(network, coupling, recipe, job.check)
+    collect = Collector(task, recipe.calibration, Job()).collect
+    copy = network.copy() if write_in_place(chosen) else network.shell()
+    made = restructured(network, coupling, chosen, job.check, collect, made=copy)
+    constrain(made, chosen, job.check, collect)
+    return made

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from featherweight.engine.atlas.changes import Change
 from featherweight.engine.atlas.costs import ChangeCosts
 from featherweight.engine.atlas.damage import NOT_FINITE, Sums
@@ -207,16 +209,12 @@ class Sweep:
 
     def _filled(self, reading: Reading, sums: Sums) -> Reading:
         losses = self._ground.meter.losses(sums)
-        return Reading(
-            layers=reading.layers,
-            choice=reading.choice,
-            basis="measured",
+        return msgspec.structs.replace(
+            reading,
             samples=sums.samples,
             damage=losses.damage,
             loss=losses.loss,
             metric=losses.metric,
-            cost=reading.cost,
-            latency=reading.latency,
         )
 
 
