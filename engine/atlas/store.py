@@ -4,7 +4,6 @@ A file holds what was read of one network on one task. A setting goes by its dig
 sums over the first so many samples, what it costs, or why it could not be read.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,7 @@ from msgspec import Struct
 from featherweight.engine.atlas.damage import Sums
 from featherweight.engine.errors import UserError
 from featherweight.engine.results import Cost
-from featherweight.engine.writing.files import make_folder
+from featherweight.engine.writing.files import append, make_folder
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
@@ -70,20 +69,9 @@ class ReadingStore:
         self._take(line)
         if self._path is None:
             return
-        try:
-            if self._whole is not None:
-                # Only who writes may cut: another may be writing that line just now.
-                os.truncate(self._path, self._whole)
-                self._whole = None
-            place = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(place, msgspec.json.encode(line) + b"\n")
-            finally:
-                os.close(place)
-        except OSError as error:
-            raise UserError(
-                f"{self._path} cannot be written: {error.strerror}.", "Choose another folder."
-            ) from error
+        # Only who writes may cut a torn line off: another may be writing it just now.
+        append(self._path, msgspec.json.encode(line) + b"\n", keep=self._whole)
+        self._whole = None
 
     def _take(self, line: Line) -> None:
         if line.sums is not None:

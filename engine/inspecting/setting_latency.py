@@ -4,9 +4,7 @@ Measured is the layer alone, in the graph that the exporter would write of it, o
 """
 
 import hashlib
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +17,15 @@ from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.lone_runner import Way, parts_of, runner
+from featherweight.engine.inspecting.turns import Effort, by_turns
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.precision.integer import IntegerForm
 from featherweight.engine.weight_forms import CompactLayer
-from featherweight.engine.writing.files import make_folder
+from featherweight.engine.writing.files import append, make_folder
 from featherweight.engine.writing.onnx_products import multiplied
 
 FILE = "layer-times.jsonl"
-WARM_UP, ROUNDS, MOST_ROUNDS = 2, 10, 200
-SECONDS = 0.15
+EFFORT = Effort(warm_up=2, rounds=10, most=200, seconds=0.15)
 BYTE = 8
 MULTIPLYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -123,7 +121,8 @@ class LayerTimes:
                 runs.setdefault(before, runner(change.layer, change.input_shape))
             except UserError as error:
                 self._keep(Timed(before, reason=error.message))
-        taken = _least(runs, check)
+        # Other programs make most runs slower, and long ones more than short ones, but seldom all.
+        taken = {name: min(each) for name, each in by_turns(runs, EFFORT, check).items()}
         pace = 1.0
         if before in self._known:
             pace = (self._known[before].milliseconds or 1.0) / taken.get(before, 1.0)
@@ -134,34 +133,8 @@ class LayerTimes:
     def _keep(self, timed: Timed) -> Timed:
         self._known[timed.key] = timed
         if self._path:
-            try:
-                with self._path.open("ab") as file:
-                    file.write(msgspec.json.encode(timed) + b"\n")
-            except OSError as error:
-                raise UserError(
-                    f"{self._path} cannot be written: {error.strerror}.", "Choose another folder."
-                ) from error
+            append(self._path, msgspec.json.encode(timed) + b"\n")
         return timed
-
-
-def _least(runs: Mapping[str, Callable[[], object]], check: Check) -> dict[str, float]:
-    """Run several things by turns; return the least milliseconds that each took.
-
-    Other programs make most runs slower, and long ones more than short ones, but seldom all.
-    """
-    least = dict.fromkeys(runs, math.inf)
-    began = time.perf_counter()
-    for turn in range(WARM_UP + MOST_ROUNDS):
-        check()
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            taken = 1000 * (time.perf_counter() - start)
-            if turn >= WARM_UP:
-                least[name] = min(least[name], taken)
-        if turn >= WARM_UP + ROUNDS and time.perf_counter() - began > SECONDS:
-            break
-    return least
 
 
 def _read(path: Path) -> Iterable[Timed]:

@@ -1,4 +1,4 @@
-"""Files written in one piece, and never over what is read."""
+"""Files written in one piece or added to, and never over what is read."""
 
 import os
 import tempfile
@@ -57,9 +57,29 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}.", "Choose another folder."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
+
+
+def append(path: Path, content: bytes, keep: int | None = None) -> None:
+    """Add to the end of a file at one stroke; the file is made where it is missing.
+
+    With `keep` it first loses what lies behind so many bytes. Raises UserError where it cannot be
+    written.
+    """
+    try:
+        if keep is not None:
+            os.truncate(path, keep)
+        place = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(place, content)
+        finally:
+            os.close(place)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be written: {error.strerror}.", "Choose another folder.")

@@ -1,7 +1,6 @@
 """What is checked of an ONNX file before it is written: its validity, outputs, speed and shares."""
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -17,12 +16,12 @@ from featherweight.engine.bounded_runtime import RUNTIME_ERRORS, session_options
 from featherweight.engine.errors import UserError
 from featherweight.engine.figures import Figure
 from featherweight.engine.inspecting.calls import functions_of
+from featherweight.engine.inspecting.turns import Effort, by_turns
 from featherweight.engine.network import Network
 from featherweight.engine.results import LayerShare
 from featherweight.engine.task import Outputs, Run, Task, labels_in
 
-WARM_UP, ROUNDS, MOST_ROUNDS = 5, 30, 200
-SECONDS = 2.0
+EFFORT = Effort(warm_up=5, rounds=30, most=200, seconds=2.0)
 MOST_SAMPLES, LEAST_SAMPLES = 2000, 64
 ELEMENTS = 2**26
 GRAPH = "(graph)"
@@ -116,19 +115,9 @@ def compared(
 
 def race(runs: Mapping[str, Callable[[], object]], check: Callable[[], None]) -> dict[str, Figure]:
     """Time several things by turns in one run; return the median milliseconds of each."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    began = time.perf_counter()
-    for turn in range(WARM_UP + MOST_ROUNDS):
-        check()
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-        if turn >= WARM_UP + ROUNDS and time.perf_counter() - began > SECONDS:
-            break
     return {
-        name: Figure(1000 * float(np.median(taken[WARM_UP:])), "ms", "measured")
-        for name, taken in times.items()
+        name: Figure(float(np.median(taken)), "ms", "measured")
+        for name, taken in by_turns(runs, EFFORT, check).items()
     }
 
 
