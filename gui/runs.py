@@ -25,6 +25,7 @@ from featherweight.engine.events import (
 from featherweight.engine.readings import AllocationRules, Limits, SweepPlan
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.requests import (
+    AnyRequest,
     Compress,
     EstimateSensitivity,
     ExportResult,
@@ -33,7 +34,7 @@ from featherweight.engine.requests import (
     Sweep,
 )
 from featherweight.gui.engine_client import EngineClient
-from featherweight.gui.job import Job, JobState
+from featherweight.gui.job import Job, JobKind, JobState
 from featherweight.gui.project_file import Unfinished
 
 ExportFormat = Literal["onnx", "onnx16", "pt2", "safetensors", "archive"]
@@ -97,14 +98,11 @@ class Runs(QObject):
         request = ExportResult(
             id=0, archive=archive, format=form, path=str(path), integers=integers
         )
-        self.job = Job(request=self._client.send(request), kind="export", name=path.name)
-        self.changed.emit()
+        self._start(request, "export", path.name)
 
     def estimate(self) -> None:
         """Estimate how sensitive the layers are."""
-        request = self._client.send(EstimateSensitivity(id=0))
-        self.job = Job(request=request, kind="sensitivity", name="Sensitivity")
-        self.changed.emit()
+        self._start(EstimateSensitivity(id=0), "sensitivity", "Sensitivity")
 
     def sweep(self, plan: SweepPlan, store: Path) -> None:
         """Read what is missing of a plan; readings are kept in `store`."""
@@ -116,15 +114,11 @@ class Runs(QObject):
 
     def refine(self, limits: Limits, rules: AllocationRules) -> None:
         """Correct an allocation with the real network."""
-        request = self._client.send(RefineAllocation(id=0, limits=limits, rules=rules))
-        self.job = Job(request=request, kind="refine", name="Refined budget")
-        self.changed.emit()
+        self._start(RefineAllocation(id=0, limits=limits, rules=rules), "refine", "Refined budget")
 
     def blame(self, recipe: Recipe) -> None:
         """Name the layers of a recipe that lose more than was predicted."""
-        request = self._client.send(FindGuilty(id=0, recipe=recipe))
-        self.job = Job(request=request, kind="blame", name="Layers to blame")
-        self.changed.emit()
+        self._start(FindGuilty(id=0, recipe=recipe), "blame", "Layers to blame")
 
     def cancel(self) -> None:
         """Ask the job to stop."""
@@ -188,6 +182,10 @@ class Runs(QObject):
         """Note that the engine died: the job stands still until it is resumed."""
         if self.job is not None and self.active:
             self._stop("cancelled" if self.job.state == "cancelling" else "interrupted")
+
+    def _start(self, request: AnyRequest, kind: JobKind, name: str) -> None:
+        self.job = Job(request=self._client.send(request), kind=kind, name=name)
+        self.changed.emit()
 
     def _stop(self, state: JobState) -> None:
         job, left = self.job, self.unfinished

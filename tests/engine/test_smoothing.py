@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from featherweight.engine.smoothing import smoothed
 from featherweight.engine.readings import Spread
+from featherweight.engine.smoothing import smoothed
 
 SPREADS = st.builds(Spread, st.floats(-1, 10), st.floats(0.01, 2))
 

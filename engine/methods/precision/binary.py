@@ -7,7 +7,6 @@ every row; Guo et al.: Network Sketching (2017) for the sum of residuals.
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from featherweight.engine.methods.method import PrecisionMethod, SideBits
 from featherweight.engine.methods.precision.integer import (
     along_rows,
     halved,
-    keeps_half_scales,
+    with_half_scales,
 )
 from featherweight.engine.options import Retraining, words
 from featherweight.engine.weight_forms import (
@@ -175,8 +174,7 @@ class Binary(PrecisionMethod, frozen=True, kw_only=True):
 
     def narrowed(self, weights: Sequence[Tensor]) -> "Binary":
         """Return it with scales of 16 bits where the largest weights are not too small for them."""
-        fits = keeps_half_scales(weights, 1)
-        return msgspec.structs.replace(self, scale_bits=16) if fits else self
+        return with_half_scales(self, weights, 1)
 
     def symbol_bits(self) -> int:
         """Return one bit for every term."""

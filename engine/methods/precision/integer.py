@@ -8,7 +8,7 @@ correction of the bias and equalized ranges from Nagel et al.: Data-Free Quantiz
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -32,6 +32,8 @@ from featherweight.engine.weight_forms import (
     masked,
     started,
 )
+
+P = TypeVar("P", bound=PrecisionMethod)
 
 CLIPPING = tuple(0.93**step for step in range(36))
 PATIENCE = 6
@@ -198,9 +200,7 @@ class Integer(PrecisionMethod, frozen=True, kw_only=True):
 
     def narrowed(self, weights: Sequence[Tensor]) -> "Integer":
         """Return it with scales of 16 bits where these are finer than one scale in all would be."""
-        if not keeps_half_scales(weights, top(self.bits)):
-            return self
-        return msgspec.structs.replace(self, scale_bits=16)
+        return with_half_scales(self, weights, top(self.bits))
 
     def needs(self) -> frozenset[Need]:
         """Return the inputs' moments if the rounding or the bias goes by them."""
@@ -275,14 +275,16 @@ def in_groups(rows: Tensor, groups: int) -> Tensor:
     return nn.functional.pad(rows, (0, groups * size - rows.shape[1])).reshape(-1, size)
 
 
-def keeps_half_scales(weights: Sequence[Tensor], largest: int) -> bool:
-    """Say whether steps up to `largest` that reach the largest weight are normal in float16.
+def with_half_scales(method: P, weights: Sequence[Tensor], largest: int) -> P:
+    """Return a method with scales of 16 bits where steps that reach the largest weight keep well.
 
-    Then a scale of 16 bits that is too small for them is still no more than that step.
+    Steps up to `largest` must be normal in float16: then a scale of 16 bits that is too small for
+    them is still no more than that step. Elsewhere the method is as it was.
     """
     limits = torch.finfo(torch.float16)
     peaks = [float(weight.abs().max()) for weight in weights if weight.numel()]
-    return all(limits.smallest_normal * largest <= peak <= limits.max for peak in peaks)
+    fits = all(limits.smallest_normal * largest <= peak <= limits.max for peak in peaks)
+    return msgspec.structs.replace(method, scale_bits=16) if fits else method
 
 
 def halved(scales: Tensor) -> Tensor:

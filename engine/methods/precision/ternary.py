@@ -7,7 +7,6 @@ Ternary Quantization (2017); straight-through gradients are from Bengio, Léonar
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from featherweight.engine.methods.precision.integer import (
     IntegerForm,
     along_rows,
     halved,
-    keeps_half_scales,
+    with_half_scales,
 )
 from featherweight.engine.options import Retraining, words
 from featherweight.engine.weight_forms import TrainableForm, form_lock, masked, started
@@ -117,8 +116,7 @@ class Ternary(PrecisionMethod, frozen=True, kw_only=True):
 
     def narrowed(self, weights: Sequence[Tensor]) -> "Ternary":
         """Return it with scales of 16 bits where the largest weights are not too small for them."""
-        fits = keeps_half_scales(weights, 1)
-        return msgspec.structs.replace(self, scale_bits=16) if fits else self
+        return with_half_scales(self, weights, 1)
 
     def symbol_bits(self) -> int:
         """Return 2."""

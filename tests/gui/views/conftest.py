@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.events import Opened, Ready
+from featherweight.engine.events import Opened, Ready, TaskReady, TaskSource, TaskSummary
 from featherweight.engine.layer import GraphNode, Layer, NetworkSummary
 from featherweight.engine.options import MethodDescription, Option, Slot
 from featherweight.gui.document import Document
@@ -116,3 +116,16 @@ def opened(
     made.close()
     made.deleteLater()
     client.deleteLater()
+
+
+@pytest.fixture
+def supplied(opened: Document) -> Document:
+    """Return the document with data."""
+    source = TaskSource(data="images.npz")
+    found = TaskSummary(
+        source=source, recovery_samples=40, measure_samples=20, classes=10, metrics=("top1",)
+    )
+    opened.set_task(source)
+    for request in range(1, 10):
+        opened.receive(TaskReady(id=request, task=found))
+    return opened

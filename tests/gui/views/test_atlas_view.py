@@ -21,8 +21,6 @@ from featherweight.engine.events import (
     SweepEnded,
     SweepPlanned,
     TaskReady,
-    TaskSource,
-    TaskSummary,
 )
 from featherweight.engine.figures import Basis
 from featherweight.engine.readings import Reading, Spread, SweepEstimate, SweepPlan, SweepSummary
@@ -74,18 +72,11 @@ def five(document: Document) -> tuple[Reading, ...]:
 
 
 @pytest.fixture
-def planned(opened: Document) -> Document:
+def planned(supplied: Document) -> Document:
     """Return the document with data and an answered plan."""
-    source = TaskSource(data="images.npz")
-    found = TaskSummary(
-        source=source, recovery_samples=40, measure_samples=20, classes=10, metrics=("top1",)
-    )
-    opened.set_task(source)
-    for request in range(1, 10):
-        opened.receive(TaskReady(id=request, task=found))
-    opened.atlas.ask(None)
-    answer(opened, SweepEstimate(missing=12, known=3, seconds=75.0, memory=120_000_000))
-    return opened
+    supplied.atlas.ask(None)
+    answer(supplied, SweepEstimate(missing=12, known=3, seconds=75.0, memory=120_000_000))
+    return supplied
 
 
 def answer(document: Document, estimate: SweepEstimate, plan: SweepPlan | None = None) -> None:

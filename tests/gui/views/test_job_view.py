@@ -18,9 +18,6 @@ from featherweight.engine.events import (
     Point,
     Predicted,
     Progress,
-    TaskReady,
-    TaskSource,
-    TaskSummary,
 )
 from featherweight.engine.figures import Figure
 from featherweight.engine.ledger import Ledger
@@ -45,18 +42,11 @@ def view(qtbot: QtBot, opened: Document) -> JobView:
 
 
 @pytest.fixture
-def ready(opened: Document) -> Document:
+def ready(supplied: Document) -> Document:
     """Return the document with data and something to do, so that it can compress."""
-    source = TaskSource(data="images.npz")
-    found = TaskSummary(
-        source=source, recovery_samples=40, measure_samples=20, classes=10, metrics=("top1",)
-    )
-    opened.set_task(source)
-    for request in range(1, 10):
-        opened.receive(TaskReady(id=request, task=found))
-    opened.set_choice(("stem",), "precision", Setting("integer"))
-    assert opened.can_compress
-    return opened
+    supplied.set_choice(("stem",), "precision", Setting("integer"))
+    assert supplied.can_compress
+    return supplied
 
 
 def start(document: Document, steps: int = 100) -> int:
