@@ -3,9 +3,9 @@
 The map, in the order in which data flows (each line may import only from the lines above it, which
 a contract in pyproject.toml checks):
 
-- `errors`, `figures`, `options`, `ranks`, `layer`, `recipe`, `ledger`, `results`, `readings`,
-  `smoothing`, `events`, `requests`: plain data that loads in milliseconds, all that the window
-  sees.
+- `errors`, `figures`, `options`, `ranks`, `layer`, `trainings`, `recipe`, `ledger`, `results`,
+  `readings`, `smoothing`, `events`, `requests`: plain data that loads in milliseconds, all that the
+  window sees.
 - `jobs`: what a long computation tells while it runs, and how it learns that it should stop.
 - `free_sizes`, `recurrent_shapes`: sizes of inputs that may vary, and shapes without arithmetic.
 - `network`, `length_trials`, `lifting`, `layer_building`: a network as a graph of real layers.
@@ -24,14 +24,16 @@ a contract in pyproject.toml checks):
 - `task`, `datasets`: data, metric and loss. `evidence`: what data says of a layer's weights.
 - `reading`, `inspecting`, `methods`, `writing`: one file per format, per thing, per method.
 - `applicability`, `channel_removal`: which method can take which layer, and channels cut out.
-- `calibrating`, `recovering`, `compression`, `archive_export`: evidence measured; training that
-  gives accuracy back; a recipe run from start to end; its outcome to take away.
+- `calibrating`, `preparing`, `reconstructing`, `recovering`, `compression`, `archive_export`:
+  evidence measured; training before compression, layer by layer after it, and of the whole in the
+  end; the methods of a recipe carried out; the outcome to take away.
 - `prediction`: what a recipe would give, without running it. `atlas`: what a change of one layer
   does to the loss and to the outputs, estimated and measured, and from which strength on it gains
   nothing.
 - `allocation`: a multiple-choice knapsack. `allocating`: the atlas made into one, a recipe of its
   solution, and what whole networks say of it.
-- `opened_network`: the open network and all that is known of it.
+- `opened_network`: the open network and all that is known of it. `compressing`: a recipe run on it
+  from start to end.
 - `session`: the one façade. `worker` and `command_line` (with `terminal`, `sweep_command` and
   `allocation_command`) are two ways to drive it.
 """

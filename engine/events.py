@@ -23,7 +23,7 @@ from featherweight.engine.readings import (
     SweepPlan,
     SweepSummary,
 )
-from featherweight.engine.results import Export, Prediction, Result, StrengthTrace
+from featherweight.engine.results import Export, Flip, Picture, Prediction, Result, StrengthTrace
 
 Dtype = Literal["float32", "int64"]
 ExportFormat = Literal["onnx", "onnx16", "pt2", "safetensors", "archive"]
@@ -237,7 +237,12 @@ class Progress(Event, frozen=True, kw_only=True):
 
 
 class Point(Event, frozen=True, kw_only=True):
-    """A point of a live chart: series `loss`, `accuracy` (0 to 1) … at training step `step`."""
+    """A point of a live chart at training step `step`.
+
+    Series: `loss` of a batch; `accuracy` (0 to 1) of the recovering network, `control` and `labels`
+    of those trained beside it (dense, without a teacher); `rate`, the learning rate; `bits`, stored
+    bits of the forms as they are; `density`, the share of weights that are not zero.
+    """
 
     series: str
     step: int
@@ -248,6 +253,26 @@ class Compressed(Event, frozen=True, kw_only=True):
     """A compression job is done."""
 
     result: Result
+
+
+class LearningRateFound(Event, frozen=True, kw_only=True):
+    """Losses by learning rate, rising, as (rate, loss), and the rate that they speak for."""
+
+    points: tuple[tuple[float, float], ...]
+    suggestion: float
+
+
+class FlipsFound(Event, frozen=True, kw_only=True):
+    """The samples whose class a result changed, in the order of the data; `of` were compared."""
+
+    flips: tuple[Flip, ...]
+    of: int
+
+
+class SamplesShown(Event, frozen=True, kw_only=True):
+    """Pictures of samples to measure on; a sample that is no image has none."""
+
+    pictures: tuple[Picture, ...]
 
 
 class Exported(Event, frozen=True, kw_only=True):
@@ -292,6 +317,9 @@ AnyEvent = (
     | Progress
     | Point
     | Compressed
+    | LearningRateFound
+    | FlipsFound
+    | SamplesShown
     | Exported
     | Cancelled
     | Failed

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from featherweight.engine.errors import UserError, field_mistake
 from featherweight.engine.options import SLOTS, Scalar, Slot, number, words
+from featherweight.engine.trainings import FineTuning, Preparation, Reconstruction
 
 T = TypeVar("T")
 
@@ -43,97 +44,18 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         return all(self.setting(slot) is None for slot in SLOTS)
 
 
-class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Training of the compressed network on the task's recovery data."""
-
-    epochs: Annotated[int, number("Epochs", "Passes over the recovery data.", 0, 1000)] = 1
-    optimizer: Annotated[
-        Literal["sgd", "adamw"], words("Optimizer", "SGD with momentum, or AdamW.")
-    ] = "sgd"
-    learning_rate: Annotated[
-        float, number("Learning rate", "At the start, before the schedule.", 1e-7, 10.0)
-    ] = 0.01
-    momentum: Annotated[float, number("Momentum", "Of SGD; AdamW ignores it.", 0.0, 0.999)] = 0.9
-    weight_decay: Annotated[float, number("Weight decay", "Decoupled in AdamW.", 0.0, 1.0)] = 1e-4
-    schedule: Annotated[
-        Literal["constant", "cosine"], words("Schedule", "How the learning rate falls.")
-    ] = "cosine"
-    batch_size: Annotated[int, number("Batch size", "Samples per step.", 1, 65536)] = 64
-    gradual: Annotated[
-        float,
-        number(
-            "Gradual sparsity",
-            "Share of the training during which layers with a sparsity lose their weights, a few "
-            "at a time; their precision follows later. 0 takes all at once before it.",
-            0.0,
-            0.9,
-        ),
-    ] = 0.0
-    distillation: Annotated[
-        float,
-        number(
-            "Distillation",
-            "Share of the loss that compares with a teacher's outputs; 0 goes by labels alone. "
-            "Without labels all of it does.",
-            0.0,
-            1.0,
-        ),
-    ] = 0.0
-    temperature: Annotated[
-        float,
-        number(
-            "Temperature",
-            "How much a teacher's small probabilities count; most networks like 2 to 8.",
-            1.0,
-            20.0,
-        ),
-    ] = 4.0
-    hidden: Annotated[
-        Literal["none", "outputs", "attention"],
-        words(
-            "Hidden layers",
-            "Compare layers of the same name with the teacher's too: their outputs, or where in "
-            "an image they are strong (attention).",
-        ),
-    ] = "none"
-    hidden_weight: Annotated[
-        float, number("Weight of hidden", "How much hidden layers count in the loss.", 0.0, 100.0)
-    ] = 1.0
-    teacher: Annotated[
-        str,
-        words(
-            "Teacher",
-            "A network file or archive of the same task to learn from; empty for the original.",
-        ),
-    ] = ""
-    norms: Annotated[
-        bool,
-        words(
-            "Only norms",
-            "With 0 epochs, still measure the statistics of batch norms again where layers before "
-            "them changed. A training always begins with that.",
-        ),
-    ] = False
-
-    @property
-    def learns(self) -> bool:
-        """Whether a teacher is needed."""
-        return self.distillation > 0.0 or self.hidden != "none"
-
-    @property
-    def acts(self) -> bool:
-        """Whether it changes anything."""
-        return self.epochs > 0 or self.norms
-
-
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All choices of a network by layer name, how to recover, and the seed that fixes the run.
 
-    Methods that ask the data look at the first `calibration` samples of the recovery data.
+    `preparation` trains before anything is compressed, `reconstruction` layer by layer after it,
+    `recovery` the whole network in the end. Methods that ask the data look at the first
+    `calibration` samples of the recovery data.
     """
 
     version: Literal[1] = 1
     layers: dict[str, Choice] = {}
+    preparation: Preparation | None = None
+    reconstruction: Reconstruction | None = None
     recovery: FineTuning | None = None
     calibration: Annotated[
         int,

@@ -70,6 +70,28 @@ class Compress(Request, frozen=True, kw_only=True):
     folder: str
 
 
+class FindLearningRate(Request, frozen=True, kw_only=True):
+    """Try rising learning rates on a compressed network: a job; see LearningRateFound."""
+
+    recipe: Recipe
+
+
+class FindFlips(Request, frozen=True, kw_only=True):
+    """Compare the classes of two networks sample by sample: a job; see FlipsFound.
+
+    `before` and `after` are archives of results; empty for the source network.
+    """
+
+    after: str
+    before: str = ""
+
+
+class ShowSamples(Request, frozen=True, kw_only=True):
+    """Ask for pictures of samples to measure on, by their numbers; see SamplesShown."""
+
+    samples: tuple[int, ...]
+
+
 class ExportResult(Request, frozen=True, kw_only=True):
     """Write a result (its archive's path; empty for the source network) to a file: a job."""
 
@@ -124,6 +146,7 @@ class RefineAllocation(Request, frozen=True, kw_only=True):
 
     limits: Limits
     rules: AllocationRules = AllocationRules()
+    least: Resource = "bits"
 
 
 class FindGuilty(Request, frozen=True, kw_only=True):
@@ -147,6 +170,9 @@ AnyRequest = (
     | Predict
     | TraceStrength
     | Compress
+    | FindLearningRate
+    | FindFlips
+    | ShowSamples
     | ExportResult
     | PlanSweep
     | Sweep

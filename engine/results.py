@@ -78,11 +78,24 @@ class Measures(Struct, frozen=True, kw_only=True):
     figures: dict[str, Figure]
 
 
+class Control(Struct, frozen=True, kw_only=True):
+    """A network trained beside a result for comparison, with what was measured of it.
+
+    `dense` is the original with the same training, `hard labels` the same compressed network
+    without a teacher. `curve` is as in the result.
+    """
+
+    kind: Literal["dense", "hard labels"]
+    figures: dict[str, Figure]
+    curve: tuple[tuple[int, float, float], ...] = ()
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """A compressed network on disk with everything that is known of it.
 
     `archive` is the path of the coded archive that holds the network, relative to the folder of
     results. `parent` is the identity of the result it was made from, empty for the source network.
+    `curve` are (step, loss, accuracy 0 to 1) as measured while it recovered.
     """
 
     identity: str
@@ -96,6 +109,26 @@ class Result(Struct, frozen=True, kw_only=True):
     ledger: Ledger
     created: str
     curve: tuple[tuple[int, float, float], ...] = ()
+    controls: tuple[Control, ...] = ()
+
+
+class Flip(Struct, frozen=True, kw_only=True):
+    """A sample by its number that two networks put into different classes; `label` is its own."""
+
+    sample: int
+    label: int
+    before: int
+    after: int
+
+
+class Picture(Struct, frozen=True, kw_only=True):
+    """A sample as an image: `pixels` are height x width x channels (1 or 3) bytes of 0 to 255."""
+
+    sample: int
+    width: int
+    height: int
+    channels: int
+    pixels: bytes
 
 
 class LayerShare(Struct, frozen=True, kw_only=True):

@@ -4,22 +4,16 @@ The window's process, the command line and a script all use a Session, so a reci
 bytes whoever runs it.
 """
 
-import datetime
-import shutil
 from pathlib import Path
 
 import msgspec
 
 from featherweight.engine.allocating.kept_plan import keep_plan, kept_plan
-from featherweight.engine.applicability import (
-    check_trainable,
-)
 from featherweight.engine.archive_export import export_archive
 from featherweight.engine.atlas.sensitivity import SensitivityReport, estimate, samples_digest
 from featherweight.engine.atlas.strength import Tell
 from featherweight.engine.atlas.sweep import Tell as TellReadings
-from featherweight.engine.calibrating.collecting import Collector
-from featherweight.engine.compression import codings, constrain, halve_biases, passes, restructured
+from featherweight.engine.compressing import run_recipe
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
     ExportFormat,
@@ -34,9 +28,8 @@ from featherweight.engine.jobs import Job
 from featherweight.engine.layer import LayerDetails, NetworkSummary
 from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.methods.registry import methods
-from featherweight.engine.opened_network import OpenedNetwork, measures_of
+from featherweight.engine.opened_network import OpenedNetwork
 from featherweight.engine.options import MethodDescription, Slot
-from featherweight.engine.prediction import cost_of
 from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.readings import (
@@ -51,14 +44,10 @@ from featherweight.engine.readings import (
     SweepSummary,
 )
 from featherweight.engine.recipe import Recipe
-from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
-from featherweight.engine.recovering.gradual import at_once, soften
 from featherweight.engine.results import Cost, Export, Prediction, Result
 from featherweight.engine.task import read_task
-from featherweight.engine.weight_forms import densified, settle
-from featherweight.engine.writing.archive import storable_graph, write_archive
 from featherweight.engine.writing.exported_program import write_exported_program
-from featherweight.engine.writing.files import check_target, make_folder
+from featherweight.engine.writing.files import check_target
 from featherweight.engine.writing.onnx import write_onnx
 from featherweight.engine.writing.onnx_half import write_half_onnx
 from featherweight.engine.writing.onnx_opaque import write_opaque_onnx
@@ -246,47 +235,7 @@ class Session:
         The same recipe on the same network and task in the same folder goes on from its last
         checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
         """
-        check_trainable(self._opened.network, recipe)
-        opened, chosen = self._opened, self._opened.chosen(recipe, job.check)
-        task, place, identity = opened.any_task(), Path(folder), opened.identity(recipe)
-        predicted = opened.predictor.predict(recipe, chosen).after
-        make_folder(place)
-        archive, checkpoints = place / f"{identity}.fwz", place / f"{identity}.checkpoint"
-        storable_graph(opened.network, archive)
-        training = steps_of(recipe.recovery, task) if recipe.recovery else 0
-        first = at_once(chosen, recipe.recovery)
-        job.begin(FIXED_STEPS + passes(first) + training)
-        before = opened.measures(job)
-        job.advance("Measuring the original")
-        collect = Collector(task, recipe.calibration, job).collect
-        made = restructured(opened.network, opened.coupling, chosen, job.check, collect)
-        constrain(made, first, job.check, collect)
-        soften(made, chosen, recipe.recovery)
-        halve_biases(made, chosen)
-        job.advance("Compressing the layers")
-        curve: tuple[tuple[int, float, float], ...] = ()
-        if recipe.recovery and recipe.recovery.acts:
-            trained = fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job)
-            curve = tuple(trained)
-        settle(made)
-        quality = task.evaluate(made, job.check)
-        job.advance("Measuring the result")
-        ledger = write_archive(made, codings(made, chosen), archive)
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        job.advance("Writing the archive")
-        return Result(
-            identity=identity,
-            name=name,
-            parent="",
-            recipe=recipe,
-            archive=archive.name,
-            before=before,
-            after=measures_of(quality, cost_of(densified(made)), ledger.bytes),
-            predicted=predicted,
-            ledger=ledger,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            curve=curve,
-        )
+        return run_recipe(self._opened, recipe, name, Path(folder), job)
 
     def export(
         self,

@@ -8,7 +8,8 @@ from PySide6.QtGui import QUndoCommand
 
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import Slot
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.trainings import FineTuning
 
 COUPLED_METHOD = "channel_pruning"
 Key = tuple[str, ...]

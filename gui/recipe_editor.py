@@ -10,7 +10,8 @@ from PySide6.QtGui import QUndoStack
 from featherweight.engine.errors import UserError
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import MethodDescription, Scalar, describe
-from featherweight.engine.recipe import FineTuning, Recipe, read_recipe, recipe_to_yaml
+from featherweight.engine.recipe import Recipe, read_recipe, recipe_to_yaml
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.commands import (
     Edit,
     Key,

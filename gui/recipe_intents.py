@@ -5,7 +5,8 @@ from pathlib import Path
 from PySide6.QtCore import QObject
 
 from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.commands import Edit, with_choices
 from featherweight.gui.document_signals import DocumentSignals
 from featherweight.gui.recipe_editor import RecipeEditor

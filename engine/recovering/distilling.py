@@ -20,8 +20,8 @@ from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.reading.examples import check_runs
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import FineTuning
 from featherweight.engine.task import Outputs, Task, are_probabilities, evaluating
+from featherweight.engine.trainings import FineTuning
 
 MOST_KEPT_BYTES = 256 << 20
 STAGE = "Asking the teacher"

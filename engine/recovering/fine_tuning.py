@@ -19,7 +19,6 @@ from torch.optim import SGD, AdamW, Optimizer
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, fingerprint
-from featherweight.engine.recipe import FineTuning
 from featherweight.engine.recovering.checkpoint import (
     Curve,
     Progressed,
@@ -31,6 +30,7 @@ from featherweight.engine.recovering.distilling import hints_between, teacher_of
 from featherweight.engine.recovering.gradual import Ramp, gradual_forms, put_precisions_on
 from featherweight.engine.recovering.norms import measure_norms, stale_norms, takes_statistics
 from featherweight.engine.task import Task
+from featherweight.engine.trainings import FineTuning
 
 FILE, MASKED_FILE = "fine_tuning.safetensors", "masked.safetensors"
 CHECKPOINT_SECONDS = 2.0

@@ -19,7 +19,7 @@ from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.masks import largest
 from featherweight.engine.methods.method import PrecisionMethod, SparsityMethod, stored_weights
 from featherweight.engine.network import Network
-from featherweight.engine.recipe import FineTuning
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.weight_forms import CompactLayer, MaskedForm, TrainableForm
 
 EVERY, UPDATES = 25, 20

@@ -4,7 +4,8 @@ import msgspec
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QVBoxLayout, QWidget
 
 from featherweight.engine.options import Scalar, describe
-from featherweight.engine.recipe import FineTuning, Recipe
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.document import Document
 from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.panel import Panel

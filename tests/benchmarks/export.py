@@ -11,9 +11,10 @@ from pathlib import Path
 
 from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.jobs import Job
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.results import Export, Result
 from featherweight.engine.session import Session
+from featherweight.engine.trainings import FineTuning
 from featherweight.resources.demo import network as demo
 
 LEAST_SPEEDUP = 1.5

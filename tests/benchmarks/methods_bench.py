@@ -16,10 +16,11 @@ from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import Choice, FineTuning, Recipe
+from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Export, Result
 from featherweight.engine.session import Session
 from featherweight.engine.task import Run, read_task
+from featherweight.engine.trainings import FineTuning
 
 Right = npt.NDArray[np.bool_]
 

@@ -19,7 +19,8 @@ from methods_rows import (
 
 from featherweight.engine.events import IntegerOptions
 from featherweight.engine.options import Scalar
-from featherweight.engine.recipe import Choice, FineTuning
+from featherweight.engine.recipe import Choice
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.writing.integer_sums import sums_exactly
 from featherweight.engine.writing.onnx_checks import Runtime
 from featherweight.engine.writing.onnx_export import export

@@ -11,7 +11,8 @@ from methods_networks import OneHidden, Training, train
 from methods_rows import Figures, Gate, Row, precision, recipe_row, sparsity, structure
 
 from featherweight.engine.options import Scalar
-from featherweight.engine.recipe import Choice, FineTuning, Setting
+from featherweight.engine.recipe import Choice, Setting
+from featherweight.engine.trainings import FineTuning
 
 NET = "LeNet-300"
 FIRST, SECOND, LAST = "1", "3", "5"

@@ -22,7 +22,8 @@ from PySide6.QtCore import (
 )
 from PySide6.QtWidgets import QApplication
 
-from featherweight.engine.recipe import FineTuning, Setting
+from featherweight.engine.recipe import Setting
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui import theme
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient

@@ -20,9 +20,10 @@ from featherweight.engine.methods.structure.binary_inputs import XnorInputs
 from featherweight.engine.network import Network, capture
 from featherweight.engine.prediction import cost_of
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.fine_tuning import fine_tune
 from featherweight.engine.task import read_task
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.weight_forms import CompactLayer, settle
 from featherweight.engine.writing.archive import write_archive
 from featherweight.engine.writing.exported_program import write_exported_program

@@ -12,11 +12,12 @@ from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.events import Event, Point, Source, TaskSource
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, capture
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.distilling import attention_loss, relative_error, soft_loss
 from featherweight.engine.recovering.fine_tuning import fine_tune
 from featherweight.engine.session import Session
 from featherweight.engine.task import Task, read_task
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.writing.archive import write_archive
 
 SETTINGS: dict[str, Any] = {"epochs": 6, "learning_rate": 0.01, "batch_size": 16}

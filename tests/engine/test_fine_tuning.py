@@ -17,9 +17,9 @@ from featherweight.engine.methods.precision.codebook import Codebook
 from featherweight.engine.methods.precision.integer import Integer
 from featherweight.engine.methods.sparsity.magnitude import Magnitude
 from featherweight.engine.network import Network, capture
-from featherweight.engine.recipe import FineTuning
 from featherweight.engine.recovering.fine_tuning import FILE, fine_tune, steps_of
 from featherweight.engine.task import Task, read_task
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.weight_forms import CompactLayer, MaskedForm, TrainableForm, settle
 
 SETTINGS = FineTuning(epochs=2, learning_rate=0.05, batch_size=16)

@@ -14,10 +14,11 @@ from featherweight.engine.methods.method import SparsityMethod
 from featherweight.engine.methods.registry import method_of
 from featherweight.engine.network import capture
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.gradual import GradualForm, Ramp
 from featherweight.engine.results import Result
 from featherweight.engine.session import Session
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.weight_forms import densified
 from featherweight.engine.writing.archive import write_archive
 

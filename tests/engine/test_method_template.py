@@ -18,15 +18,9 @@ from featherweight.engine.network import Network, capture, fingerprint
 from featherweight.engine.options import Scalar
 from featherweight.engine.prediction import Predictor, cost_of
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import (
-    Choice,
-    FineTuning,
-    Recipe,
-    Setting,
-    recipe_from_yaml,
-    recipe_to_yaml,
-)
+from featherweight.engine.recipe import Choice, Recipe, Setting, recipe_from_yaml, recipe_to_yaml
 from featherweight.engine.session import Session
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.weight_forms import densified, settle
 from featherweight.engine.writing.archive import write_archive
 from featherweight.engine.writing.onnx import write_onnx

@@ -19,8 +19,9 @@ from featherweight.engine.inspecting.survey import survey
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.session import Session
+from featherweight.engine.trainings import FineTuning
 
 SMALL = Choice(
     sparsity=Setting("magnitude", {"sparsity": 0.5}),

@@ -5,14 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherweight.engine.errors import UserError
-from featherweight.engine.recipe import (
-    Choice,
-    FineTuning,
-    Recipe,
-    Setting,
-    recipe_from_yaml,
-    recipe_to_yaml,
-)
+from featherweight.engine.recipe import Choice, Recipe, Setting, recipe_from_yaml, recipe_to_yaml
+from featherweight.engine.trainings import FineTuning
 
 names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 options = st.dictionaries(

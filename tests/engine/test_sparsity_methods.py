@@ -27,8 +27,9 @@ from featherweight.engine.methods.sparsity.wanda import Wanda
 from featherweight.engine.network import capture
 from featherweight.engine.options import Scalar
 from featherweight.engine.reading.formats import read_network
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.session import Session
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.weight_forms import densified
 
 BY_DATA: list[tuple[str, dict[str, Scalar]]] = [

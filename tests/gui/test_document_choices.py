@@ -9,7 +9,8 @@ from pytestqt.qtbot import QtBot
 from featherweight.engine.events import Failed, LatencyMeasured, Opened, Ready
 from featherweight.engine.layer import Layer, NetworkSummary
 from featherweight.engine.options import MethodDescription
-from featherweight.engine.recipe import Choice, FineTuning, Setting, read_recipe
+from featherweight.engine.recipe import Choice, Setting, read_recipe
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 

@@ -10,8 +10,9 @@ from bad_corpus import good
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.events import Source, TrustNeeded
-from featherweight.engine.recipe import FineTuning, Setting
+from featherweight.engine.recipe import Setting
 from featherweight.engine.results import Export
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.resources.demo.sources import demo_folder

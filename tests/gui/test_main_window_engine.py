@@ -10,7 +10,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
-from featherweight.engine.recipe import FineTuning, Setting
+from featherweight.engine.recipe import Setting
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.item_models.layer_table import Column

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source, TaskSource
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting, from_yaml, to_yaml
+from featherweight.engine.recipe import Choice, Recipe, Setting, from_yaml, to_yaml
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.project_file import (
     Project,
     Unfinished,

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import SLOTS, Slot
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting
+from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.commands import (
     Edit,
     RecipeCommand,

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from featherweight.engine.figures import Figure
 from featherweight.engine.options import Option, describe
-from featherweight.engine.recipe import FineTuning
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui import wording
 from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.charts import LineChart

@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QPushButton, QWi
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.readings import SweepPlan
-from featherweight.engine.recipe import Choice, FineTuning, Setting
+from featherweight.engine.recipe import Choice, Setting
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui import theme
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient

@@ -7,7 +7,8 @@ from typing import Any
 
 from PySide6.QtWidgets import QListWidget
 
-from featherweight.engine.recipe import FineTuning, Recipe
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.views.notice_bar import NoticeBar
 from featherweight.gui.widgets.charts import LineChart
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.engine.network import capture
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting, recipe_to_yaml
+from featherweight.engine.recipe import Choice, Recipe, Setting, recipe_to_yaml
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.writing.archive import write_archive
 
 

@@ -8,8 +8,9 @@ import pytest
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.events import Event, ExportFormat, Point, Source, TaskSource
 from featherweight.engine.jobs import Job
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting, read_recipe
+from featherweight.engine.recipe import Choice, Recipe, Setting, read_recipe
 from featherweight.engine.session import Session
+from featherweight.engine.trainings import FineTuning
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ from featherweight.engine.events import (
 )
 from featherweight.engine.network import capture
 from featherweight.engine.readings import SweepPlan
-from featherweight.engine.recipe import Choice, FineTuning, Recipe, Setting, read_recipe
+from featherweight.engine.recipe import Choice, Recipe, Setting, read_recipe
 from featherweight.engine.requests import (
     Cancel,
     Compress,
@@ -59,6 +59,7 @@ from featherweight.engine.requests import (
     Sweep,
     TraceStrength,
 )
+from featherweight.engine.trainings import FineTuning
 from featherweight.engine.writing.archive import write_archive
 
 FOUR = (Choice(precision=Setting("integer", {"bits": 4})),)

@@ -18,8 +18,9 @@ from pytestqt.qtbot import QtBot
 from featherweight.engine.events import Predicted, Ready
 from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import MethodDescription, Retraining
-from featherweight.engine.recipe import Choice, FineTuning, Setting
+from featherweight.engine.recipe import Choice, Setting
 from featherweight.engine.results import Cost, Prediction
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.document import Document
 from featherweight.gui.views.choices import ChoicesView
 from featherweight.gui.views.recovery import RecoveryView

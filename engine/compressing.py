@@ -1,0 +1,69 @@
+"""A recipe run on the open network from start to end: its result is an archive on disk."""
+
+import datetime
+import shutil
+from pathlib import Path
+
+from featherweight.engine.applicability import check_trainable
+from featherweight.engine.calibrating.collecting import Collector
+from featherweight.engine.compression import codings, constrain, halve_biases, passes, restructured
+from featherweight.engine.jobs import Job
+from featherweight.engine.opened_network import OpenedNetwork, measures_of
+from featherweight.engine.prediction import cost_of
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
+from featherweight.engine.recovering.gradual import at_once, soften
+from featherweight.engine.results import Result
+from featherweight.engine.weight_forms import densified, settle
+from featherweight.engine.writing.archive import storable_graph, write_archive
+from featherweight.engine.writing.files import make_folder
+
+FIXED_STEPS = 4
+
+
+def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, job: Job) -> Result:
+    """Run a recipe and write the result's archive into a folder.
+
+    The same recipe on the same network and task in the same folder goes on from its last
+    checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
+    """
+    check_trainable(opened.network, recipe)
+    chosen, task = opened.chosen(recipe, job.check), opened.any_task()
+    identity = opened.identity(recipe)
+    predicted = opened.predictor.predict(recipe, chosen).after
+    make_folder(place)
+    archive, checkpoints = place / f"{identity}.fwz", place / f"{identity}.checkpoint"
+    storable_graph(opened.network, archive)
+    training = steps_of(recipe.recovery, task) if recipe.recovery else 0
+    first = at_once(chosen, recipe.recovery)
+    job.begin(FIXED_STEPS + passes(first) + training)
+    before = opened.measures(job)
+    job.advance("Measuring the original")
+    collect = Collector(task, recipe.calibration, job).collect
+    made = restructured(opened.network, opened.coupling, chosen, job.check, collect)
+    constrain(made, first, job.check, collect)
+    soften(made, chosen, recipe.recovery)
+    halve_biases(made, chosen)
+    job.advance("Compressing the layers")
+    curve: tuple[tuple[int, float, float], ...] = ()
+    if recipe.recovery and recipe.recovery.acts:
+        curve = tuple(fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job))
+    settle(made)
+    quality = task.evaluate(made, job.check)
+    job.advance("Measuring the result")
+    ledger = write_archive(made, codings(made, chosen), archive)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    job.advance("Writing the archive")
+    return Result(
+        identity=identity,
+        name=name,
+        parent="",
+        recipe=recipe,
+        archive=archive.name,
+        before=before,
+        after=measures_of(quality, cost_of(densified(made)), ledger.bytes),
+        predicted=predicted,
+        ledger=ledger,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        curve=curve,
+    )

@@ -1,0 +1,1 @@
+"""Layers trained one by one to give the outputs of the original."""
