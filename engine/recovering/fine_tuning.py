@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, fingerprint
+from featherweight.engine.recovering.batches import Batches, batch_size, set_training
 from featherweight.engine.recovering.checkpoint import (
     Curve,
     Progressed,
@@ -62,7 +62,8 @@ def fine_tune(
 
 def steps_of(settings: FineTuning, task: Task) -> int:
     """Return how many steps a training takes."""
-    return settings.epochs * _steps_of_an_epoch(task, _batch_size(settings, task))
+    size = batch_size(settings.batch_size, task)
+    return settings.epochs * Batches(len(task.recovery), size, 0).steps
 
 
 class _Training:
@@ -71,8 +72,9 @@ class _Training:
     ) -> None:
         self.network, self.task, self.settings = network, task, settings
         self.seed, self.job = seed, job
-        self.batch = _batch_size(settings, task)
-        self.epoch_steps = _steps_of_an_epoch(task, self.batch)
+        size = batch_size(settings.batch_size, task)
+        self.batches = Batches(len(task.recovery), size, seed)
+        self.epoch_steps = self.batches.steps
         self.steps = settings.epochs * self.epoch_steps
         self.optimizer = _optimizer(network.module, settings)
         self.teacher = teacher_of(task, settings) if settings.learns and self.steps else None
@@ -81,7 +83,6 @@ class _Training:
         self.refines = any(form.precision is not None for form in self.gradual)
         self.ramp = Ramp(self.steps, settings.gradual)
         self.progressed = Progressed()
-        self.order: tuple[int, list[int]] = (-1, [])
         self.folder: Path | None = None
         self.name = ""
 
@@ -174,8 +175,8 @@ class _Training:
     def _step(self) -> None:
         step = self.progressed.step
         torch.manual_seed(self.seed + step)
-        self._set_training()
-        indices = self._indices(step)
+        set_training(self.network, self.task, self.batches.size)
+        indices = self.batches.indices(step)
         with torch.enable_grad():
             loss = self._loss(indices)
             if not loss.requires_grad:
@@ -222,24 +223,6 @@ class _Training:
             parts.append(self.settings.hidden_weight * self.hints.loss())
         return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
 
-    def _set_training(self) -> None:
-        self.network.module.train()
-        if self.task.source.data and self.batch > 1:
-            return
-        # Noise, or one sample, says nothing of the statistics of real ones: the original's stay.
-        for module in self.network.module.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-
-    def _indices(self, step: int) -> list[int]:
-        epoch, position = divmod(step, self.epoch_steps)
-        if self.order[0] != epoch:
-            generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-            order = torch.randperm(len(self.task.recovery), generator=generator).tolist()
-            # Fewer samples than a fixed batch takes are taken more than once.
-            self.order = (epoch, order * -(-self.batch // len(order)))
-        return self.order[1][position * self.batch : (position + 1) * self.batch]
-
     def _rate(self, step: int) -> float:
         rate = self.settings.learning_rate
         if self.settings.schedule == "constant":
@@ -274,14 +257,6 @@ class _Training:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _batch_size(settings: FineTuning, task: Task) -> int:
-    return task.fixed_batch or min(settings.batch_size, len(task.recovery))
-
-
-def _steps_of_an_epoch(task: Task, batch: int) -> int:
-    return max(1, len(task.recovery) // batch)
 
 
 def _optimizer(module: nn.Module, settings: FineTuning) -> Optimizer:
