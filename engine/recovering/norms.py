@@ -21,7 +21,7 @@ def stale_norms(network: Network, original: Network) -> list[_BatchNorm]:
     for name, layer in network.layers():
         if isinstance(layer, _BatchNorm) and layer.running_mean is not None and changed:
             found.append(layer)
-        changed = changed or not _alike(layer, before.get(name))
+        changed = changed or not alike(layer, before.get(name))
     return found
 
 
@@ -68,7 +68,8 @@ def _averaging(norms: list[_BatchNorm]) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def _alike(layer: nn.Module, other: nn.Module | None) -> bool:
+def alike(layer: nn.Module, other: nn.Module | None) -> bool:
+    """Say whether two layers are of one kind and hold the same numbers."""
     if other is None or type(layer) is not type(other):
         return False
     ours, theirs = layer.state_dict(), other.state_dict()
