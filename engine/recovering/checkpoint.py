@@ -25,14 +25,19 @@ class Progressed:
 
 
 def save_checkpoint(
-    path: Path, run: str, progressed: Progressed, module: nn.Module, optimizer: Optimizer
+    path: Path,
+    run: str,
+    progressed: Progressed,
+    module: nn.Module,
+    optimizer: Optimizer | None = None,
 ) -> None:
     """Write the checkpoint of a run in one piece: a crash leaves the old file or the new one.
 
-    Raises UserError where it cannot be written.
+    Between trainings there is no optimizer. Raises UserError where it cannot be written.
     """
     tensors = {f"{MODULE}{name}": value for name, value in module.state_dict().items()}
-    for position, state in optimizer.state_dict()["state"].items():
+    states = optimizer.state_dict()["state"] if optimizer else {}
+    for position, state in states.items():
         for key, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"{OPTIMIZER}{position}/{key}"] = value
@@ -44,7 +49,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, run: str, module: nn.Module, optimizer: Optimizer
+    path: Path, run: str, module: nn.Module, optimizer: Optimizer | None = None
 ) -> Progressed | None:
     """Load the checkpoint of the same run; None where there is none, or another run's."""
     about = _about(path)
@@ -60,8 +65,9 @@ def load_checkpoint(
                 states.setdefault(int(position), {})[key] = stored.get_tensor(name)
     with torch.no_grad():
         module.load_state_dict(weights)
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": states, "param_groups": groups})
+    if optimizer:
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": states, "param_groups": groups})
     curve = [(int(step), loss, accuracy) for step, loss, accuracy in json.loads(about["curve"])]
     return Progressed(int(about["step"]), curve)
 
