@@ -20,7 +20,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, fingerprint
-from featherweight.engine.preparing import biased_decay, l1
+from featherweight.engine.preparing import biased_decay, group_lasso, l1, slimming
 from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.preparing.leading import Lead
 from featherweight.engine.recovering.batches import Batches, batch_size, set_training
@@ -35,6 +35,8 @@ from featherweight.engine.weight_forms import densify
 LEADS: dict[str, Callable[[Ground, Network], list[Lead]]] = {
     "biased decay": biased_decay.leads,
     "l1": l1.leads,
+    "group lasso": group_lasso.leads,
+    "slimming": slimming.leads,
 }
 FILE = "preparation.safetensors"
 CHECKPOINT_SECONDS = 2.0

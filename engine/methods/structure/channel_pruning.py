@@ -103,7 +103,7 @@ class ChannelPruning(Method, frozen=True, kw_only=True):
         scores = self._by_readers(network, coupling, found, evidence, check)
         if scores is None:
             scores = self._scores(network, coupling, found, evidence)
-        widths = _widths(coupling, found)
+        widths = atom_widths(coupling, found)
         classes = np.unique(widths, axis=0, return_inverse=True)[1].reshape(-1)
         ranked = [
             members[np.argsort(scores[members], kind="stable")]
@@ -275,7 +275,7 @@ def _unequal(first: str, second: str, one: ChannelPruning, other: ChannelPruning
     )
 
 
-def _widths(coupling: Coupling, found: ChannelSet) -> IntArray:
+def atom_widths(coupling: Coupling, found: ChannelSet) -> IntArray:
     """Return how many output channels of each layer an atom holds: atoms by layers, int64."""
     widths = np.zeros((len(found.atoms), len(found.layers)), dtype=np.int64)
     for column, name in enumerate(found.layers):
