@@ -171,11 +171,12 @@ def _chosen(made: dict[Slot, Method], layer: nn.Module, check: Check) -> Chosen:
 
 def check_trainable(network: Network, recipe: Recipe) -> None:
     """Raise UserError where a recipe trains a network that gives no gradients."""
-    wanted = recipe.recovery is not None and recipe.recovery.acts
-    if wanted and isinstance(network.module, OpaqueNetwork):
+    recovers = recipe.recovery is not None and recipe.recovery.acts
+    if (recovers or recipe.preparation) and isinstance(network.module, OpaqueNetwork):
+        training = "recovery" if recovers else "preparation"
         raise UserError(
             f"The network cannot be trained: {TRAINING_LOCK}.",
-            "Take the recovery out of the recipe.",
+            f"Take the {training} out of the recipe.",
         )
 
 

@@ -10,6 +10,9 @@ from featherweight.engine.compression import codings, constrain, halve_biases, p
 from featherweight.engine.jobs import Job
 from featherweight.engine.opened_network import OpenedNetwork, measures_of
 from featherweight.engine.prediction import cost_of
+from featherweight.engine.preparing.ground import Ground
+from featherweight.engine.preparing.preparation import prepared
+from featherweight.engine.preparing.preparation import steps_of as preparing_steps
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.recovering.gradual import at_once, soften
@@ -36,11 +39,17 @@ def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, jo
     storable_graph(opened.network, archive)
     training = steps_of(recipe.recovery, task) if recipe.recovery else 0
     first = at_once(chosen, recipe.recovery)
-    job.begin(FIXED_STEPS + passes(first) + training)
+    preparing = preparing_steps(recipe.preparation, task) if recipe.preparation else 0
+    job.begin(FIXED_STEPS + passes(first) + preparing + training)
     before = opened.measures(job)
     job.advance("Measuring the original")
     collect = Collector(task, recipe.calibration, job).collect
-    made = restructured(opened.network, opened.coupling, chosen, job.check, collect)
+    network = opened.network
+    if recipe.preparation:
+        ground = Ground(network, opened.coupling, chosen, task)
+        network = prepared(ground, recipe.preparation, recipe.seed, checkpoints, job)
+        job.shift_points(preparing)
+    made = restructured(network, opened.coupling, chosen, job.check, collect)
     constrain(made, first, job.check, collect)
     soften(made, chosen, recipe.recovery)
     halve_biases(made, chosen)

@@ -35,6 +35,7 @@ class Job:
         self._steps = 0
         self._step = 0
         self._first_step = 0
+        self._first_point = 0
         self._began = time.monotonic()
         self._told = 0.0
 
@@ -64,7 +65,12 @@ class Job:
 
     def point(self, series: str, step: int, value: float) -> None:
         """Send a point of a live chart."""
+        step += self._first_point
         self._emit(Point(id=self.id, series=series, step=step, value=value))
+
+    def shift_points(self, steps: int) -> None:
+        """Let points from now on count their steps from so many on: after another training."""
+        self._first_point += steps
 
     def check(self) -> None:
         """Raise CancelledError where the job was asked to stop; cheap, call it in every loop."""
