@@ -19,6 +19,7 @@ from featherweight.engine.readings import (
     Frontier,
     Guilt,
     Reading,
+    RecipeLoss,
     SweepEstimate,
     SweepPlan,
     SweepSummary,
@@ -66,13 +67,17 @@ class TaskSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TaskSummary(Struct, frozen=True, kw_only=True):
-    """What was found: sample counts, the classes (0 without labels), and what is measured."""
+    """What was found: sample counts, the classes (0 without labels), and what is measured.
+
+    `class_names` are those of the classes from 0 on, empty where the data does not name them.
+    """
 
     source: TaskSource
     recovery_samples: int
     measure_samples: int
     classes: int
     metrics: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
 
 
 class IntegerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,6 +219,12 @@ class FrontierTraced(Event, frozen=True, kw_only=True):
     frontier: Frontier
 
 
+class LossPredicted(Event, frozen=True, kw_only=True):
+    """What a recipe is predicted to lose."""
+
+    loss: RecipeLoss
+
+
 class GuiltyFound(Event, frozen=True, kw_only=True):
     """The layers of a recipe that lose more than predicted, the worst first."""
 
@@ -312,6 +323,7 @@ AnyEvent = (
     | SweepEnded
     | Allocated
     | FrontierTraced
+    | LossPredicted
     | GuiltyFound
     | JobStarted
     | Progress

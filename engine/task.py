@@ -84,6 +84,7 @@ class Task:
             measure_samples=len(self.measure),
             classes=self.classes,
             metrics=self.metrics,
+            class_names=self.dataset.class_names,
         )
 
     def batch(self, samples: Samples, indices: Indices) -> tuple[Inputs, Outputs]:

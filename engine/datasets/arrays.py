@@ -17,6 +17,7 @@ from featherweight.engine.datasets.normalization import (
 from featherweight.engine.datasets.samples import (
     Dataset,
     Inputs,
+    Samples,
     TensorSamples,
     fitted,
     labels_of,
@@ -46,16 +47,18 @@ def read(path: Path, example: Inputs) -> Dataset:
 
     Names: `recovery_images`, `recovery_labels`, `measure_images`, `measure_labels`; or `x_train`,
     `y_train`, `x_test`, `y_test`; or `images`, `labels`, which are split. Labels may be missing;
-    `mean` and `deviation` may be there. Raises UserError naming the file and the key.
+    `mean`, `deviation` and `class_names` may be there. Raises UserError naming the file and the
+    key.
     """
     arrays = _arrays(path)
     normalize = _normalization(path, arrays, example[0])
+    names = _class_names(path, arrays)
     for recovery, measure in PAIRS:
         if recovery[0] in arrays and measure[0] in arrays:
             sets = [
                 _samples(path, arrays, keys, example, normalize) for keys in (recovery, measure)
             ]
-            return _dataset(path, sets, *sets)
+            return _dataset(path, sets, (sets[0], sets[1]), names)
     if WHOLE[0] not in arrays:
         raise UserError(
             f"{path} holds {', '.join(arrays) or 'nothing'}, which says nothing of samples.",
@@ -63,7 +66,7 @@ def read(path: Path, example: Inputs) -> Dataset:
             "or images and labels.",
         )
     samples = _samples(path, arrays, WHOLE, example, normalize)
-    return _dataset(path, [samples], *split(samples, str(path)))
+    return _dataset(path, [samples], split(samples, str(path)), names)
 
 
 def _arrays(path: Path) -> Arrays:
@@ -116,12 +119,27 @@ def _samples(
         (fitted(images, example[0], where),),
         None if labels is None else labels_of(labels, len(images), f"{path}: {keys[1]}"),
         normalize,
+        images.shape[1:],
     )
 
 
-def _dataset(path: Path, sets: list[TensorSamples], recovery: Any, measure: Any) -> Dataset:
+def _class_names(path: Path, arrays: Arrays) -> tuple[str, ...]:
+    names = arrays.get("class_names")
+    if names is None:
+        return ()
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise UserError(f"{path}: class_names is no row of words.", "Give one word for each class.")
+    return tuple(names.tolist())
+
+
+def _dataset(
+    path: Path,
+    sets: list[TensorSamples],
+    parts: tuple[Samples, Samples],
+    names: tuple[str, ...],
+) -> Dataset:
     labels = [samples.labels for samples in sets if samples.labels is not None]
     if len(labels) not in (0, len(sets)):
         raise UserError(f"{path} has labels for only one of its two sets.", "Add the other ones.")
     largest = max((int(values.max()) for values in labels), default=None)
-    return Dataset(recovery, measure, bool(labels), largest)
+    return Dataset(*parts, bool(labels), largest, names)

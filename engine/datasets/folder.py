@@ -13,7 +13,14 @@ from featherweight.engine.datasets.normalization import (
     channels_of,
     folder_normalization,
 )
-from featherweight.engine.datasets.samples import Dataset, Indices, Inputs, fitted, split
+from featherweight.engine.datasets.samples import (
+    Dataset,
+    Indices,
+    Inputs,
+    Samples,
+    fitted,
+    split,
+)
 from featherweight.engine.errors import UserError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -78,10 +85,15 @@ def read(path: Path, example: Inputs) -> Dataset:
     if parts[0] and parts[1]:
         names = _classes(parts[0])
         recovery, measure = (_listed(part, names, path, image) for part in parts if part)
-        return Dataset(recovery, measure, labelled=True, largest_label=len(names) - 1)
+        return _dataset(recovery, measure, names)
     names = _classes(path)
     samples = _listed(path, names, path, image)
-    return Dataset(*split(samples, str(path)), labelled=True, largest_label=len(names) - 1)
+    return _dataset(*split(samples, str(path)), names)
+
+
+def _dataset(recovery: Samples, measure: Samples, names: list[str]) -> Dataset:
+    largest = len(names) - 1
+    return Dataset(recovery, measure, True, largest_label=largest, class_names=tuple(names))
 
 
 def _part(path: Path, names: tuple[str, ...]) -> Path | None:

@@ -70,18 +70,18 @@ def read(path: Path, example: Inputs) -> Dataset:
     """
     normalize = folder_normalization(path, channels_of(example[0]))
     train = _part(path, "train", example)
-    recovery: Samples = TensorSamples(*train, normalize)
+    recovery: Samples = TensorSamples(*train[:2], normalize, train[2])
     largest = int(train[1].max())
     if idx_file(path, IMAGES.format("t10k")) is None:
         recovery, measure = split(recovery, str(path))
     else:
         test = _part(path, "t10k", example)
         largest = max(largest, int(test[1].max()))
-        measure = TensorSamples(*test, normalize)
+        measure = TensorSamples(*test[:2], normalize, test[2])
     return Dataset(recovery, measure, labelled=True, largest_label=largest)
 
 
-def _part(folder: Path, part: str, example: Inputs) -> tuple[Inputs, Tensor]:
+def _part(folder: Path, part: str, example: Inputs) -> tuple[Inputs, Tensor, tuple[int, ...]]:
     found = []
     for name in (IMAGES.format(part), LABELS.format(part)):
         path = idx_file(folder, name)
@@ -92,4 +92,5 @@ def _part(folder: Path, part: str, example: Inputs) -> tuple[Inputs, Tensor]:
     if not len(images):
         raise UserError(f"{images_path} holds no samples.", "Choose a file that has some.")
     fitting = fitted(images, example[0], str(images_path))
-    return (fitting,), labels_of(labels, len(images), str(labels_path))
+    numbers = labels_of(labels, len(images), str(labels_path))
+    return (fitting,), numbers, images.shape[1:]

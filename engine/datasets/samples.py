@@ -36,22 +36,31 @@ class Samples(Protocol):
 class Dataset:
     """What to recover on and what to measure on, never the same samples, and if they have labels.
 
-    `largest_label` is None where labels are known only once a sample is read.
+    `largest_label` is None where labels are known only once a sample is read. `class_names` are
+    those of the labels from 0 on, empty where nothing names them.
     """
 
     recovery: Samples
     measure: Samples
     labelled: bool
     largest_label: int | None = None
+    class_names: tuple[str, ...] = ()
 
 
 class TensorSamples:
-    """Samples that are all in memory, in the network's shapes; uint8 means 0 to 255 for 0 to 1."""
+    """Samples that are all in memory, in the network's shapes; uint8 means 0 to 255 for 0 to 1.
+
+    `shape` is that of one sample in its file, empty where there is none.
+    """
 
     def __init__(
-        self, inputs: Inputs, labels: Tensor | None = None, normalize: Normalization | None = None
+        self,
+        inputs: Inputs,
+        labels: Tensor | None = None,
+        normalize: Normalization | None = None,
+        shape: tuple[int, ...] = (),
     ) -> None:
-        self.inputs, self.labels, self.normalize = inputs, labels, normalize
+        self.inputs, self.labels, self.normalize, self.shape = inputs, labels, normalize, shape
 
     def __len__(self) -> int:
         return len(self.inputs[0])

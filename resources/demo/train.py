@@ -23,6 +23,10 @@ from featherweight.resources.demo.network import build
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 MEAN, DEVIATION = 0.2860, 0.3530
 RECOVERY, MEASURE = 4000, 2000
+NAMES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 BATCH = 128
 
 
@@ -52,6 +56,7 @@ def main() -> None:
         measure_labels=test_labels[:MEASURE].numpy().astype(np.uint8),
         mean=np.array([MEAN], np.float32),
         deviation=np.array([DEVIATION], np.float32),
+        class_names=np.array(NAMES),
     )
 
 
