@@ -170,8 +170,13 @@ def _chosen(made: dict[Slot, Method], layer: nn.Module, check: Check) -> Chosen:
 
 
 def check_trainable(network: Network, recipe: Recipe) -> None:
-    """Raise UserError where a recipe trains a network that gives no gradients."""
+    """Raise UserError where a recipe trains what gives no gradients, or layers without a graph."""
     recovers = recipe.recovery is not None and recipe.recovery.acts
+    if recipe.reconstruction and network.graph_lock:
+        raise UserError(
+            f"The layers cannot be trained one by one: {network.graph_lock}.",
+            "Take the reconstruction out of the recipe.",
+        )
     if (recovers or recipe.preparation) and isinstance(network.module, OpaqueNetwork):
         training = "recovery" if recovers else "preparation"
         raise UserError(

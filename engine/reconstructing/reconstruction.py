@@ -61,8 +61,12 @@ def reconstruct(
     _Reconstruction(pair, task, settings, seed, job).run(folder)
 
 
-def steps_of(settings: Reconstruction, network: Network, chosen: Mapping[str, Chosen]) -> int:
+def steps_of(
+    settings: Reconstruction | None, network: Network, chosen: Mapping[str, Chosen]
+) -> int:
     """Return how many steps there are at most; where channels go, other layers change too."""
+    if settings is None:
+        return 0
     spreads = any(isinstance(methods.structure, ChannelPruning) for methods in chosen.values())
     layers = [name for name, layer in network.layers() if stored_weights(layer)]
     return settings.steps * len(layers if spreads else chosen)
