@@ -4,16 +4,20 @@ import datetime
 import shutil
 from pathlib import Path
 
-from featherweight.engine.applicability import check_trainable
+from featherweight.engine.applicability import Chosen, check_trainable
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.compression import codings, constrain, halve_biases, passes, restructured
 from featherweight.engine.jobs import Job
+from featherweight.engine.network import Network
 from featherweight.engine.opened_network import OpenedNetwork, measures_of
 from featherweight.engine.prediction import cost_of
 from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.preparing.preparation import prepared
 from featherweight.engine.preparing.preparation import steps_of as preparing_steps
 from featherweight.engine.recipe import Recipe
+from featherweight.engine.reconstructing.places import Pair
+from featherweight.engine.reconstructing.reconstruction import reconstruct
+from featherweight.engine.reconstructing.reconstruction import steps_of as rebuilding_steps
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.recovering.gradual import at_once, soften
 from featherweight.engine.results import Result
@@ -40,20 +44,11 @@ def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, jo
     training = steps_of(recipe.recovery, task) if recipe.recovery else 0
     first = at_once(chosen, recipe.recovery)
     preparing = preparing_steps(recipe.preparation, task) if recipe.preparation else 0
-    job.begin(FIXED_STEPS + passes(first) + preparing + training)
+    rebuilding = rebuilding_steps(recipe.reconstruction, opened.network, chosen)
+    job.begin(FIXED_STEPS + passes(first) + preparing + rebuilding + training)
     before = opened.measures(job)
     job.advance("Measuring the original")
-    collect = Collector(task, recipe.calibration, job).collect
-    network = opened.network
-    if recipe.preparation:
-        ground = Ground(network, opened.coupling, chosen, task)
-        network = prepared(ground, recipe.preparation, recipe.seed, checkpoints, job)
-        job.shift_points(preparing)
-    made = restructured(network, opened.coupling, chosen, job.check, collect)
-    constrain(made, first, job.check, collect)
-    soften(made, chosen, recipe.recovery)
-    halve_biases(made, chosen)
-    job.advance("Compressing the layers")
+    made, chosen = _compressed(opened, recipe, chosen, checkpoints, job)
     curve: tuple[tuple[int, float, float], ...] = ()
     if recipe.recovery and recipe.recovery.acts:
         curve = tuple(fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job))
@@ -76,3 +71,25 @@ def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, jo
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         curve=curve,
     )
+
+
+def _compressed(
+    opened: OpenedNetwork, recipe: Recipe, chosen: dict[str, Chosen], checkpoints: Path, job: Job
+) -> tuple[Network, dict[str, Chosen]]:
+    """Prepare, compress and reconstruct; return the network and the methods carried out."""
+    task, network = opened.any_task(), opened.network
+    collect = Collector(task, recipe.calibration, job).collect
+    if recipe.preparation:
+        ground = Ground(network, opened.coupling, chosen, task)
+        network = prepared(ground, recipe.preparation, recipe.seed, checkpoints, job)
+        job.shift_points(preparing_steps(recipe.preparation, task))
+    made = restructured(network, opened.coupling, chosen, job.check, collect)
+    constrain(made, at_once(chosen, recipe.recovery), job.check, collect)
+    soften(made, chosen, recipe.recovery)
+    halve_biases(made, chosen)
+    job.advance("Compressing the layers")
+    if recipe.reconstruction:
+        pair = Pair(made, network, chosen)
+        reconstruct(pair, task, recipe.reconstruction, recipe.seed, checkpoints, job)
+        job.shift_points(rebuilding_steps(recipe.reconstruction, network, chosen))
+    return made, chosen
