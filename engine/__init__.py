@@ -15,6 +15,7 @@ a contract in pyproject.toml checks):
   every tap; `coefficient_layers`: a weight in a basis of its inputs; `compact_layers`: parts of
   fire modules and groups; `column_layers`: rows that share columns; `fastfood_layers`: Hadamard
   matrices; `binary_layers`: inputs as signs; `structured_kinds`: all.
+- `settled_norms`: batch norms of which one factor and one summand stay.
 - `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
   trained, stored, and read with plain torch.
 - `opaque_network`: one that ONNX Runtime runs on what its layers hold (`held_weights` where torch

@@ -49,9 +49,9 @@ class TensorForm(Struct, array_like=True, frozen=True):
     """One stored tensor and the dotted names it has, several where it is shared.
 
     `shape` is of the elements as they are stored, which is the permutation `order` of the tensor's
-    own where there is one. Without a `coder` it is raw numbers of `dtype`; with one, `count`
-    symbols of `bits` bits, which the stored form of the kind `form` takes. `size` and `checksum`
-    are of its parts and payload.
+    own where there is one. Without a `coder` it is raw numbers of `dtype`, of which a buffer has
+    only the first where all are alike; with one, `count` symbols of `bits` bits, which the stored
+    form of the kind `form` takes. `size` and `checksum` are of its parts and payload.
     """
 
     names: tuple[str, ...]

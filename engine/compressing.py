@@ -21,6 +21,7 @@ from featherweight.engine.reconstructing.reconstruction import steps_of as rebui
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.recovering.gradual import at_once, soften
 from featherweight.engine.results import Result
+from featherweight.engine.settled_norms import settle_norms
 from featherweight.engine.weight_forms import densified, settle
 from featherweight.engine.writing.archive import storable_graph, write_archive
 from featherweight.engine.writing.files import make_folder
@@ -53,6 +54,8 @@ def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, jo
     if recipe.recovery and recipe.recovery.acts:
         curve = tuple(fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job))
     settle(made)
+    if recipe.side_bits == 16:
+        settle_norms(made, chosen)
     quality = task.evaluate(made, job.check)
     job.advance("Measuring the result")
     ledger = write_archive(made, codings(made, chosen), archive)

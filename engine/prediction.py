@@ -25,6 +25,7 @@ from featherweight.engine.methods.structure.channel_pruning import ChannelPrunin
 from featherweight.engine.network import Network
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Cost, Prediction
+from featherweight.engine.settled_norms import is_settled, norms_after, settled_bits
 
 CACHED = 4096
 
@@ -37,6 +38,7 @@ class Predictor:
         self._coupling = coupling
         self._macs = _macs(network)
         self.before = _whole(network, self._macs)
+        self._settled_before = {name for name, layer in network.layers() if is_settled(layer)}
         self._coded: dict[bytes, int] = {}
 
     def predict(self, recipe: Recipe, chosen: Mapping[str, Chosen]) -> Prediction:
@@ -46,6 +48,8 @@ class Predictor:
         saved = {
             name: floats[name].bits - self._bits(shape, name, recipe, chosen) for name in chosen
         }
+        for norm in self._settled(shape, recipe, chosen):
+            saved[norm] = floats[norm].bits - settled_bits(shape.layer(norm))
         layers = {
             name: msgspec.structs.replace(cost, bits=cost.bits - saved.get(name, 0))
             for name, cost in floats.items()
@@ -60,6 +64,13 @@ class Predictor:
         )
         exact = all(_known_by_shape(each) or (steady and _blind(each)) for each in chosen.values())
         return Prediction(layers=layers, before=self.before, after=after, exact=exact)
+
+    def _settled(self, shape: Network, recipe: Recipe, chosen: Mapping[str, Chosen]) -> set[str]:
+        """Return which batch norms end settled; one that 16 bits hold badly is hardly ever met."""
+        found = set(norms_after(shape, chosen)) if recipe.side_bits == 16 else set()
+        if recipe.recovery is None or not recipe.recovery.acts:
+            found |= self._settled_before & shape.parts.keys()
+        return found
 
     def _shape(self, chosen: Mapping[str, Chosen]) -> tuple[Network, Mapping[str, int]]:
         """Return the network in its new shape and the MACs of its layers."""

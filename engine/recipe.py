@@ -65,8 +65,9 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal[32, 16],
         words(
             "Biases and scales",
-            "Bits of each in chosen layers. 16 save half of what they take in the file and change "
-            "next to nothing; layers whose numbers 16 bits would not hold well keep 32.",
+            "Bits of each in chosen layers, and in batch norms after them, of which then only a "
+            "factor and a summand stay. 16 save half or more of what these take in the file and "
+            "change next to nothing; layers whose numbers 16 bits would not hold well keep 32.",
         ),
     ] = 32
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0

@@ -225,15 +225,27 @@ def _restore(
     if record.is_parameter:
         value = nn.Parameter(value, requires_grad=value.is_floating_point())
     tensors.update(dict.fromkeys(record.names, value))
+    if _alike(record):
+        # Statistics of norms that are alike now go apart when they are trained.
+        tensors.update({name: value.clone() for name in record.names})
 
 
 def _raw(record: TensorForm, data: bytes) -> Tensor:
-    dtype = DTYPES.get(record.dtype)
-    if dtype is None or math.prod(record.shape) * dtype.itemsize != len(data):
+    dtype, count = DTYPES.get(record.dtype), math.prod(record.shape)
+    if dtype is not None and _alike(record):
+        return torch.frombuffer(bytearray(data), dtype=dtype).repeat(count).reshape(record.shape)
+    if dtype is None or count * dtype.itemsize != len(data):
         raise ValueError(f"its shape and dtype do not fit {len(data)} bytes")
     if not data:
         return torch.empty(record.shape, dtype=dtype)
     return torch.frombuffer(bytearray(data), dtype=dtype).reshape(record.shape)
+
+
+def _alike(record: TensorForm) -> bool:
+    """Say whether a buffer is stored by one element that all others equal."""
+    dtype, count = DTYPES.get(record.dtype), math.prod(record.shape)
+    plain = not record.is_parameter and not record.coder
+    return plain and dtype is not None and count > 1 and record.size == dtype.itemsize
 
 
 def _form(record: TensorForm, data: bytes) -> StoredForm:

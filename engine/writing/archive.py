@@ -5,6 +5,7 @@ Of a network without a graph it holds the tensors of its state dict.
 The ledger that writing returns adds up to the size of the file, to the byte.
 """
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,14 +22,19 @@ from featherweight.engine.graph_form import GraphForm, raw_names, to_plain
 from featherweight.engine.ledger import Entry, Ledger
 from featherweight.engine.methods.coding.bit_packed import BitPacked
 from featherweight.engine.methods.method import CodingMethod, stored_weights
+from featherweight.engine.methods.precision.float16 import Float16Form
 from featherweight.engine.network import Network
+from featherweight.engine.settled_norms import is_settled
 from featherweight.engine.weight_forms import CompactLayer, FloatForm, StoredForm
 from featherweight.engine.writing.files import write_pieces
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A tensor of the network before it is stored: its form, or its plain numbers."""
+    """A tensor of the network before it is stored: its form, or its plain numbers.
+
+    Where all elements of a tensor are alike, `alike` is its shape and `value` one of them.
+    """
 
     layer: str
     tensor: str
@@ -37,6 +43,7 @@ class _Held:
     coder: CodingMethod | None = None
     identity: int = 0
     order: tuple[int, ...] = ()
+    alike: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -124,6 +131,9 @@ def _state(network: Network, codings: Mapping[str, CodingMethod]) -> Iterator[_H
 
 def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterator[_Held]:
     others = layer
+    if is_settled(layer):
+        yield from _of_norm(name, layer)
+        return
     if isinstance(layer, CompactLayer):
         others = layer.rest
         for tensor, form in layer.held().items():
@@ -136,6 +146,16 @@ def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterat
         yield _plain(name, tensor, parameter, True, coder if tensor in coded else None)
     for tensor, buffer in layer.named_buffers(recurse=False):
         yield _plain(name, tensor, buffer, False)
+
+
+def _of_norm(name: str, norm: nn.Module) -> Iterator[_Held]:
+    for tensor, value in norm.named_parameters():
+        yield _Held(name, tensor, Float16Form(value.detach()), True, BitPacked(), id(value))
+    for tensor, value in norm.named_buffers():
+        # What norms of one size share is written once: all its elements are alike.
+        alike = value.flatten()[:1]
+        identity = hash((tensor, float(alike), tuple(value.shape)))
+        yield _Held(name, tensor, alike, False, identity=identity, alike=tuple(value.shape))
 
 
 def _plain(
@@ -178,12 +198,13 @@ def _stored(held: _Held) -> _Stored:
     assert isinstance(held.value, Tensor)
     flat = held.value.detach().contiguous().reshape(-1)
     data = flat.view(torch.uint8).numpy().tobytes()
-    entry = Entry(
-        layer=held.layer, tensor=held.tensor, original=32 * flat.numel(), values=8 * len(data)
-    )
+    # An element that stands for many of several layers is no layer's own: the container has it.
+    own = 8 * len(data) if held.alike is None else 0
+    shape = tuple(held.value.shape) if held.alike is None else held.alike
+    entry = Entry(layer=held.layer, tensor=held.tensor, original=32 * math.prod(shape), values=own)
     form = TensorForm(
         names=(held.name,),
-        shape=tuple(held.value.shape),
+        shape=shape,
         dtype=str(flat.dtype).removeprefix("torch."),
         is_parameter=held.is_parameter,
         size=len(data),

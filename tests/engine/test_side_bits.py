@@ -16,6 +16,7 @@ from featherweight.engine.network import Network, capture
 from featherweight.engine.prediction import Predictor
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting, recipe_from_yaml, recipe_to_yaml
+from featherweight.engine.settled_norms import settle_norms
 from featherweight.engine.weight_forms import settle
 from featherweight.engine.writing.archive import write_archive
 from featherweight.engine.writing.onnx import write_onnx
@@ -54,6 +55,11 @@ def network(scale: float = 1.0) -> Network:
     with torch.no_grad():
         for value in (module[0].bias, module[4].bias):
             value.uniform_(-1, 1).mul_(scale)
+        norm = module[1]
+        for told in (norm.bias, norm.running_mean):
+            told.uniform_(-1, 1)
+        for told in (norm.weight, norm.running_var):
+            told.uniform_(0.5, 2)
     return capture(module.eval(), (torch.randn(2, 3, 8, 8),))
 
 
@@ -67,6 +73,8 @@ def compressed(source: Network, recipe: Recipe, path: Path) -> tuple[Network, Le
     constrain(made, chosen)
     halve_biases(made, chosen)
     settle(made)
+    if recipe.side_bits == 16:
+        settle_norms(made, chosen)
     return made, write_archive(made, codings(made, chosen), path), predicted.after.bits
 
 
@@ -93,6 +101,9 @@ def test_that_halved_sides_are_predicted_stored_and_read_again_bit_for_bit(
     for entry in biases:
         halved = entry.layer.partition(".")[0] in in_recipe
         assert entry.bits * (2 if halved else 1) == entry.original
+    norm = sum(entry.bits for entry in ledger.entries if entry.layer == "1")
+    channels = made.layer("1").get_parameter("weight").numel()
+    assert norm == (32 if "0" in in_recipe else 4 * 32 + 64 / channels) * channels
     before = {(entry.layer, entry.tensor): entry for entry in plain.entries}
     for entry in chosen:
         assert entry.scales * 2 == before[entry.layer, entry.tensor].scales
