@@ -61,7 +61,7 @@ class Lead:
     def ready(self, step: int, wanted: float) -> None:
         """Prepare a step of the leading; `wanted` is the density that is due after it."""
 
-    def penalty(self) -> Tensor | None:
+    def penalty(self, amount: float) -> Tensor | None:  # noqa: ARG002
         """Return what the loss grows by in a step of the leading; None for nothing."""
         return None
 

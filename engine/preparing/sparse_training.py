@@ -20,7 +20,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, fingerprint
-from featherweight.engine.preparing import biased_decay, group_lasso, l1, slimming
+from featherweight.engine.preparing import biased_decay, group_lasso, l0, l1, slimming
 from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.preparing.leading import Lead
 from featherweight.engine.recovering.batches import Batches, batch_size, set_training
@@ -37,6 +37,7 @@ LEADS: dict[str, Callable[[Ground, Network], list[Lead]]] = {
     "l1": l1.leads,
     "group lasso": group_lasso.leads,
     "slimming": slimming.leads,
+    "l0": l0.leads,
 }
 FILE = "preparation.safetensors"
 CHECKPOINT_SECONDS = 2.0
@@ -152,7 +153,8 @@ class _SparseTraining:
                     f"The loss is no number any more at step {step + 1} of the preparation.",
                     f"Lower its learning rate, for example to {rate / 10:g}.",
                 )
-            penalties = [lead.penalty() for lead in self.leads] if leading else []
+            amounts = [(lead, lead.strength / self.falls) for lead in self.leads if leading]
+            penalties = [lead.penalty(amount) for lead, amount in amounts]
             self.optimizer.zero_grad()
             torch.autograd.backward([loss, *(one for one in penalties if one is not None)])
         for group in self.optimizer.param_groups:
