@@ -23,7 +23,7 @@ from featherweight.engine.preparing.channel_leads import (
 from featherweight.engine.preparing.gates import GatedForm, Gates
 from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.preparing.leading import Lead
-from featherweight.engine.preparing.weight_leads import EVERY, WeightLead, thinned, thinned_weights
+from featherweight.engine.preparing.weight_leads import WeightLead, thinned, thinned_weights
 from featherweight.engine.weight_forms import CompactLayer, form_lock
 
 # log α at the border of what goes, and how it grows with the logarithm of the size.
@@ -44,11 +44,13 @@ class GatedWeightLead(WeightLead):
         """Return log α of the gates."""
         return [self.gates.logits]
 
-    @torch.no_grad()
-    def ready(self, step: int, wanted: float) -> None:  # noqa: ARG002
+    def ranked(self) -> Tensor:
+        """Return the weight times how open its gate is."""
+        return self.weight * self.gates.logits.sigmoid()
+
+    def ready(self, step: int, wanted: float) -> None:
         """Look every few steps which weights would stay now, and draw the gates."""
-        if step % EVERY == 0:
-            self.memory.stays.copy_(self.sparsity.mask(self.weight * self.gates.logits.sigmoid()))
+        super().ready(step, wanted)
         self.gates.draw()
 
     def penalty(self, amount: float) -> Tensor | None:
@@ -58,8 +60,8 @@ class GatedWeightLead(WeightLead):
     @torch.no_grad()
     def choose(self) -> None:
         """Let weights be what their gates made of them, and zero what the sparsity takes."""
-        self.weight.mul_(self.gates.settled())
         super().choose()
+        self.weight.mul_(self.gates.settled())
         self.gates.choose(self.memory.stays)
 
     def density(self) -> float:

@@ -20,7 +20,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, fingerprint
-from featherweight.engine.preparing import biased_decay, group_lasso, l0, l1, slimming
+from featherweight.engine.preparing import biased_decay, group_lasso, l0, l1, slimming, splice
 from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.preparing.leading import Lead
 from featherweight.engine.recovering.batches import Batches, batch_size, set_training
@@ -38,6 +38,7 @@ LEADS: dict[str, Callable[[Ground, Network], list[Lead]]] = {
     "group lasso": group_lasso.leads,
     "slimming": slimming.leads,
     "l0": l0.leads,
+    "splice": splice.leads,
 }
 FILE = "preparation.safetensors"
 CHECKPOINT_SECONDS = 2.0

@@ -38,15 +38,20 @@ class WeightLead(Lead):
         least = float(sizes.max()) * LEAST
         self.border = max(float(sizes.kthvalue(count - kept).values), least)
 
+    def ranked(self) -> Tensor:
+        """Return what the sparsity chooses by, of the weight's shape."""
+        return self.weight
+
+    @torch.no_grad()
     def ready(self, step: int, wanted: float) -> None:  # noqa: ARG002
         """Look every few steps which weights would stay now."""
         if step % EVERY == 0:
-            self.memory.stays.copy_(self.sparsity.mask(self.weight))
+            self.memory.stays.copy_(self.sparsity.mask(self.ranked()))
 
     @torch.no_grad()
     def choose(self) -> None:
         """Keep what the sparsity keeps by magnitude, and zero the rest."""
-        self.memory.stays.copy_(self.sparsity.mask(self.weight))
+        self.memory.stays.copy_(self.sparsity.mask(self.ranked()))
         self.hold()
 
     @torch.no_grad()
