@@ -50,6 +50,13 @@ class Job:
         self._began = time.monotonic()
         self._emit(JobStarted(id=self.id, steps=steps, resumed_at=resumed_at))
 
+    def add(self, steps: int) -> None:
+        """Say that there are so many steps more, the first of them where the job did not begin."""
+        if self._steps:
+            self._steps += steps
+        else:
+            self.begin(steps)
+
     def advance(self, stage: str, steps: int = 1) -> None:
         """Count finished steps of a stage, in words a person reads. Raises CancelledError."""
         self.check()

@@ -35,8 +35,6 @@ UNPACKED = (
     "Its weights were stored in few bits and are float32 here: choose a precision again for layers "
     "that you compress further."
 )
-# So many samples decide between whole networks, and tell how the metric falls with the damage.
-CHOOSING, JUDGING = 1024, 2000
 
 
 class OpenedNetwork:
@@ -94,8 +92,8 @@ class OpenedNetwork:
             desk = AllocationDesk(
                 planner,
                 lambda: tuple(atlas.readings.values()),
-                Comparison(network, self.coupling, task, task.recovery, CHOOSING),
-                Comparison(network, self.coupling, task, task.measure, JUDGING),
+                Comparison(network, self.coupling, task, task.recovery),
+                Comparison(network, self.coupling, task, task.measure),
                 atlas.meter.metric,
             )
             self._desk = atlas, desk

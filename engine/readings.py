@@ -35,13 +35,16 @@ class SweepPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class SweepEstimate(Struct, frozen=True, kw_only=True):
     """What a plan would take: how many readings are missing and how many are there already.
 
-    `seconds` of one processor, with the machine as it is now, and `memory` in bytes.
+    `seconds` of one processor, with the machine as it is now, and `memory` in bytes. `damage` and
+    `metric` say what readings are of, the metric is empty where nothing counts labels.
     """
 
     missing: int
     known: int
     seconds: float
     memory: int
+    damage: DamageOf
+    metric: str
 
 
 class Spread(Struct, frozen=True):
@@ -87,11 +90,12 @@ class SweepSummary(Struct, frozen=True, kw_only=True):
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the compressed network may cost at most: None where that does not matter.
 
-    `bits` are stored bits of all tensors, `latency` milliseconds of all layers, `drop` points of
-    the metric.
+    `bits` are stored bits of all tensors, `bytes` those of the whole file before any recovery,
+    `latency` milliseconds of all layers, `drop` points of the metric.
     """
 
     bits: float | None = None
+    bytes: float | None = None
     parameters: float | None = None
     macs: float | None = None
     latency: float | None = None
@@ -115,6 +119,8 @@ class Allocation(Struct, frozen=True, kw_only=True):
 
     `drop` is the predicted fall of the metric in points, None while too little is known.
     `measured` says that the damage is that of this very network, measured, not a sum of readings.
+    `unread` are fixed layers of whose choices nothing was read: what they lose is left out.
+    `bytes` is the size of the file, where that was limited.
     """
 
     recipe: Recipe
@@ -123,6 +129,20 @@ class Allocation(Struct, frozen=True, kw_only=True):
     drop: Spread | None = None
     latency: float | None = None
     measured: bool = False
+    unread: tuple[str, ...] = ()
+    bytes: int | None = None
+
+
+class RecipeLoss(Struct, frozen=True, kw_only=True):
+    """What a recipe is predicted to lose, without any recovery.
+
+    `damage` adds up what its choices lose alone, `drop` is in points of the metric, None while too
+    little is known. `unread` are the layers of whose choices nothing was read, left out of both.
+    """
+
+    damage: float
+    drop: Spread | None = None
+    unread: tuple[str, ...] = ()
 
 
 class FrontierPoint(Struct, frozen=True):

@@ -135,10 +135,16 @@ class Allocate(Request, frozen=True, kw_only=True):
 
 
 class TraceFrontier(Request, frozen=True, kw_only=True):
-    """Ask for the frontier of one resource; answered by FrontierTraced."""
+    """Ask for the frontier of one resource; only the newest is answered, by FrontierTraced."""
 
     resource: Resource
     rules: AllocationRules = AllocationRules()
+
+
+class PredictLoss(Request, frozen=True, kw_only=True):
+    """Ask what a recipe would lose by the readings; only the newest is answered: LossPredicted."""
+
+    recipe: Recipe
 
 
 class RefineAllocation(Request, frozen=True, kw_only=True):
@@ -178,6 +184,7 @@ AnyRequest = (
     | Sweep
     | Allocate
     | TraceFrontier
+    | PredictLoss
     | RefineAllocation
     | FindGuilty
     | Cancel

@@ -14,6 +14,7 @@ from featherweight.engine.atlas.sensitivity import SensitivityReport, estimate, 
 from featherweight.engine.atlas.strength import Tell
 from featherweight.engine.atlas.sweep import Tell as TellReadings
 from featherweight.engine.compressing import run_recipe
+from featherweight.engine.datasets.pictures import Gallery
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
     ExportFormat,
@@ -22,6 +23,7 @@ from featherweight.engine.events import (
     TaskSource,
     TaskSummary,
 )
+from featherweight.engine.inspecting.flips import FlipReport, find_flips
 from featherweight.engine.inspecting.latency import LatencyReport, measure
 from featherweight.engine.inspecting.statistics import details
 from featherweight.engine.jobs import Job
@@ -38,13 +40,14 @@ from featherweight.engine.readings import (
     Frontier,
     Guilt,
     Limits,
+    RecipeLoss,
     Resource,
     SweepEstimate,
     SweepPlan,
     SweepSummary,
 )
 from featherweight.engine.recipe import Recipe
-from featherweight.engine.results import Cost, Export, Prediction, Result
+from featherweight.engine.results import Cost, Export, Picture, Prediction, Result
 from featherweight.engine.task import read_task
 from featherweight.engine.writing.exported_program import write_exported_program
 from featherweight.engine.writing.files import check_target
@@ -57,6 +60,7 @@ from featherweight.engine.writing.state_dict import write_state_dict
 FIXED_STEPS = 4
 INTEGERS = IntegerOptions()
 RULES = AllocationRules()
+NO_JOB = Job()
 # Sensitivity is told of what is strong enough to tell layers apart and small enough for a proxy.
 SENSITIVE_TO = Integer(bits=4)
 
@@ -68,6 +72,7 @@ class Session:
         self._open: OpenedNetwork | None = None
         self._sensitivities: dict[str, SensitivityReport] = {}
         self._errors: dict[bytes, float] = {}
+        self._gallery: Gallery | None = None
 
     @staticmethod
     def methods() -> tuple[MethodDescription, ...]:
@@ -179,9 +184,7 @@ class Session:
         summary = opened.atlas.sweep(plan, store, job, tell)
         if plan.latency:
             opened.desk.time_layers(Path(store), bool(opened.any_task().source.data), job.check)
-        for name, choices in opened.desk.combinations(job.check).items():
-            more = msgspec.structs.replace(plan, choices=choices, layers=(name,))
-            opened.atlas.sweep(more, store, job, tell)
+        opened.atlas.sweep_more(opened.desk.combinations(job.check), plan, job, tell)
         if summary.metric:
             opened.desk.calibrate(self._kept(store, "networks"), job)
         return summary
@@ -209,21 +212,39 @@ class Session:
         return self._opened.desk.latency
 
     def allocate(
-        self, limits: Limits, rules: AllocationRules = RULES, least: Resource = "bits"
+        self,
+        limits: Limits,
+        rules: AllocationRules = RULES,
+        least: Resource = "bits",
+        job: Job = NO_JOB,
     ) -> Allocation:
         """Return the best choices within limits, by the readings that there are.
 
-        Raises UserError where nothing was read, or no choice keeps the limits.
+        Raises UserError where nothing was read, or no choice keeps the limits; CancelledError.
         """
-        return self._opened.desk.allocate(limits, rules, least)
+        return self._opened.desk.allocate(limits, rules, least, job)
 
-    def frontier(self, resource: Resource, rules: AllocationRules = RULES) -> Frontier:
-        """Return the least damage for every budget. Raises UserError where nothing was read."""
-        return self._opened.desk.frontier(resource, rules)
+    def frontier(
+        self, resource: Resource, rules: AllocationRules = RULES, job: Job = NO_JOB
+    ) -> Frontier:
+        """Return the least damage for every budget.
 
-    def refine_allocation(self, limits: Limits, rules: AllocationRules, job: Job) -> Allocation:
+        Raises UserError where nothing was read or timed, CancelledError.
+        """
+        return self._opened.desk.frontier(resource, rules, job)
+
+    def predict_loss(self, recipe: Recipe, job: Job = NO_JOB) -> RecipeLoss:
+        """Return what a recipe is predicted to lose, by the readings that there are.
+
+        Raises UserError where nothing was read, CancelledError.
+        """
+        return self._opened.desk.loss(recipe, job)
+
+    def refine_allocation(
+        self, limits: Limits, rules: AllocationRules, job: Job, least: Resource = "bits"
+    ) -> Allocation:
         """Correct an allocation with the real network. Raises UserError, CancelledError."""
-        return self._opened.desk.refine(limits, rules, job)
+        return self._opened.desk.refine(limits, rules, least, job)
 
     def find_guilty(self, recipe: Recipe, job: Job) -> tuple[Guilt, ...]:
         """Name the layers that lose more than predicted. Raises UserError, CancelledError."""
@@ -236,6 +257,29 @@ class Session:
         checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
         """
         return run_recipe(self._opened, recipe, name, Path(folder), job)
+
+    def find_flips(self, after: str, before: str, job: Job) -> FlipReport:
+        """Compare the classes of two results, sample by sample of those to measure on.
+
+        Both are archives of results of the open network, which an empty path stands for. Raises
+        UserError where its outputs are no classes, CancelledError.
+        """
+        opened = self._opened
+        first, second = (
+            read_result(Path(archive), opened.network) if archive else opened.network
+            for archive in (before, after)
+        )
+        return find_flips(opened.any_task(), first, second, job)
+
+    def pictures(self, samples: tuple[int, ...]) -> tuple[Picture, ...]:
+        """Return samples to measure on as pictures, none of what is no image; see Gallery.
+
+        Raises UserError for more than 200, or for one that cannot be read.
+        """
+        measured = self._opened.any_task().measure
+        if self._gallery is None or self._gallery.samples is not measured:
+            self._gallery = Gallery(measured)
+        return self._gallery.pictures(samples)
 
     def export(
         self,

@@ -1,9 +1,10 @@
 """The engine process: requests come in on stdin, events go out on stdout, jobs run on threads.
 
 One lane runs what takes long and changes what is open, one answers quick questions, so that the
-inspector stays alive while a job runs. Strengths are traced beside both, each on a thread that ends
-once a newer one is asked for. What anything prints goes to stderr and cannot corrupt the
-stream. The process ends when stdin does.
+inspector stays alive while a job runs. What may take a second and is asked again and again
+(strengths, frontiers, losses) is answered beside both, each on a thread that ends once a newer one
+is asked for. What anything prints goes to stderr and cannot corrupt the stream. The process ends
+when stdin does.
 """
 
 import os
@@ -25,13 +26,16 @@ from featherweight.engine.events import (
     Event,
     Exported,
     Failed,
+    FlipsFound,
     FrontierTraced,
     GuiltyFound,
     LatencyMeasured,
+    LossPredicted,
     Opened,
     Predicted,
     ReadingsTaken,
     Ready,
+    SamplesShown,
     SensitivityEstimated,
     Started,
     StrengthTraced,
@@ -55,13 +59,16 @@ from featherweight.engine.requests import (
     DescribeLayer,
     EstimateSensitivity,
     ExportResult,
+    FindFlips,
     FindGuilty,
     MeasureLatency,
     OpenNetwork,
     PlanSweep,
     Predict,
+    PredictLoss,
     RefineAllocation,
     SetTask,
+    ShowSamples,
     Sweep,
     TraceFrontier,
     TraceStrength,
@@ -72,7 +79,9 @@ if TYPE_CHECKING:
     from featherweight.engine.atlas.sensitivity import SensitivityReport
     from featherweight.engine.inspecting.latency import LatencyReport
 
-QUICK = (Allocate, DescribeLayer, PlanSweep, Predict, TraceFrontier)
+QUICK = (Allocate, DescribeLayer, PlanSweep, Predict, ShowSamples)
+# Of each of these only the newest is answered.
+NEWEST = (PredictLoss, TraceFrontier, TraceStrength)
 # These measure times, which nothing else that computes should lengthen.
 TIMING = (MeasureLatency, ExportResult)
 
@@ -85,7 +94,7 @@ class Worker:
         self._writing = threading.Lock()
         self._jobs: dict[int, Job] = {}
         self._long: queue.SimpleQueue[AnyRequest] = queue.SimpleQueue()
-        self._trace: Job | None = None
+        self._newest: dict[type, Job] = {}
         self._quick: queue.SimpleQueue[AnyRequest] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -108,18 +117,18 @@ class Worker:
         if isinstance(request, QUICK):
             self._quick.put(request)
             return
-        if isinstance(request, TraceStrength):
+        if isinstance(request, NEWEST):
             self._take_newest(request)
             return
-        if isinstance(request, TIMING) and self._trace is not None:
-            self._trace.cancel()
+        if isinstance(request, TIMING) and TraceStrength in self._newest:
+            self._newest[TraceStrength].cancel()
         self._jobs[request.id] = Job(self.emit, request.id)
         self._long.put(request)
 
-    def _take_newest(self, request: TraceStrength) -> None:
-        if self._trace is not None:
-            self._trace.cancel()
-        job = self._trace = self._jobs[request.id] = Job(id=request.id)
+    def _take_newest(self, request: AnyRequest) -> None:
+        if type(request) in self._newest:
+            self._newest[type(request)].cancel()
+        job = self._newest[type(request)] = self._jobs[request.id] = Job(id=request.id)
 
         def serve() -> None:
             self.emit(self._answered(request, job))
@@ -186,14 +195,21 @@ class Worker:
                 allocation = session.allocate(limits, rules, least)
                 return Allocated(id=identity, allocation=allocation)
             case TraceFrontier(resource=resource, rules=rules):
-                return FrontierTraced(id=identity, frontier=session.frontier(resource, rules))
-            case RefineAllocation(limits=limits, rules=rules):
-                refined = session.refine_allocation(limits, rules, job)
+                return FrontierTraced(id=identity, frontier=session.frontier(resource, rules, job))
+            case PredictLoss(recipe=recipe):
+                return LossPredicted(id=identity, loss=session.predict_loss(recipe, job))
+            case RefineAllocation(limits=limits, rules=rules, least=least):
+                refined = session.refine_allocation(limits, rules, job, least)
                 return Allocated(id=identity, allocation=refined)
             case FindGuilty(recipe=recipe):
                 return GuiltyFound(id=identity, layers=session.find_guilty(recipe, job))
             case Compress(recipe=recipe, name=name, folder=folder):
                 return Compressed(id=identity, result=session.compress(recipe, name, folder, job))
+            case FindFlips(after=after, before=before):
+                report = session.find_flips(after, before, job)
+                return FlipsFound(id=identity, flips=report.flips, of=report.of)
+            case ShowSamples(samples=samples):
+                return SamplesShown(id=identity, pictures=session.pictures(samples))
             case ExportResult(archive=archive, format=kind, path=path, integers=integers):
                 export = session.export(archive, kind, path, job, integers)
                 return Exported(id=identity, export=export)

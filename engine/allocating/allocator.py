@@ -7,25 +7,26 @@ costs now. The best of what was found on the way is taken, the one without group
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from featherweight.engine.allocating.accuracy import AccuracyCurve, total
+from featherweight.engine.allocating.accuracy import AccuracyCurve
 from featherweight.engine.allocating.budgets import limit_of, smallest, with_groups
 from featherweight.engine.allocating.candidates import Group, Option
 from featherweight.engine.allocating.choice_table import (
     Table,
-    alike,
     held_option,
     is_free,
     table_of,
     vector_of,
 )
+from featherweight.engine.allocating.losses import Losses
 from featherweight.engine.allocation.frontier import frontier
-from featherweight.engine.allocation.multipliers import allocated
+from featherweight.engine.allocation.multipliers import allocated, least
 from featherweight.engine.allocation.problem import Floats, Ints, problem_of
 from featherweight.engine.errors import UserError
+from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.readings import (
     RESOURCES,
     Allocation,
@@ -34,9 +35,8 @@ from featherweight.engine.readings import (
     FrontierPoint,
     Limits,
     Resource,
-    Spread,
 )
-from featherweight.engine.recipe import Choice, Recipe
+from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Cost
 
 TURNS = 2
@@ -52,11 +52,15 @@ UNITS = {"bits": "stored bits", "parameters": "parameters", "macs": "MACs", "lat
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-    """What the source network costs in all, and by what name its metric goes."""
+    """What the source network costs in all, by what name its metric goes, and how recipes cost.
+
+    `predict` raises UserError where a recipe cannot be carried out.
+    """
 
     cost: Cost
     latency: float
     metric: str
+    predict: Callable[[Recipe], Cost]
 
 
 class Allocator:
@@ -76,6 +80,7 @@ class Allocator:
         self._whole = whole
         self._curve = curve
         self._power = power
+        self.losses = Losses(self._options, self._groups, curve, power)
 
     @property
     def options(self) -> Mapping[str, tuple[Option, ...]]:
@@ -98,48 +103,6 @@ class Allocator:
         }
         return Allocator(options, self._groups, self._whole, self._curve, self._power)
 
-    def drop_at(self, damage: float) -> Spread | None:
-        """Return the predicted fall of the metric at a damage; None while too little is known."""
-        return self._curve.drop(damage) if self._curve else None
-
-    def drop_damage(self, drop: float) -> float:
-        """Return the damage at which the metric falls by so many points.
-
-        Raises UserError while too little is known.
-        """
-        if self._curve is None:
-            raise UserError(
-                "Nothing is known yet of how the metric falls with the damage.",
-                "Run the sweep to its end, or give a size.",
-            )
-        return self._curve.damage(drop)
-
-    def parts_of(self, recipe: Recipe) -> tuple[float, ...]:
-        """Return what the choices of a recipe lose alone, each layer's and each group's."""
-        return tuple(self.damage_of(name, choice) for name, choice in recipe.layers.items())
-
-    def damage_in_all(self, parts: Sequence[float]) -> float:
-        """Return what choices are predicted to lose together."""
-        return total(parts, self._power)
-
-    def damage_of(self, name: str, choice: Choice) -> float:
-        """Return what a choice of a layer loses alone; zero of what was not read."""
-        same = (each for each in self._options.get(name, ()) if alike(each.choice, choice))
-        grouped = (
-            damage / len(group.layers)
-            for group in self._groups
-            if name in group.layers
-            for other, damage in zip(group.choices, group.damages, strict=True)
-            if choice.structure is not None and other.structure == choice.structure
-        )
-        return next((option.damage for option in same), 0.0) + next(grouped, 0.0)
-
-    def milder(self, name: str, choice: Choice) -> Choice | None:
-        """Return the smallest choice of a layer that loses at most half; None without one."""
-        most = self.damage_of(name, choice) / 2
-        kept = [option for option in self._options.get(name, ()) if option.damage <= most]
-        return min(kept, key=lambda option: option.cost.bits).choice if kept else None
-
     def allocate(
         self, limits: Limits, rules: AllocationRules, least: Resource = "bits"
     ) -> Allocation:
@@ -147,11 +110,12 @@ class Allocator:
 
         Raises UserError where no choice keeps the limits, or no drop can be told.
         """
-        if limits.latency is not None and not self._whole.latency:
-            raise UserError("The layers were not timed yet.", "Sweep once more with their latency.")
+        self._check_timed(
+            limits.latency is not None or (limits.drop is not None and least == "latency")
+        )
         if limits.drop is not None:
             return smallest(self, limits, rules, least)
-        table = table_of(self._options, rules, self._power)
+        table = self._table(rules)
         bounds = [limit_of(limits, resource) for resource in RESOURCES]
         best: Allocation | None = None
         for picked in self._turns(table, rules, bounds):
@@ -165,6 +129,21 @@ class Allocator:
             raise self._too_tight(table, limits)
         return best
 
+    def cheapest(
+        self, limits: Limits, rules: AllocationRules, least: Resource, most: float
+    ) -> Allocation | None:
+        """Return what costs nearly the least within limits and a damage; None where nothing is.
+
+        Groups stay as they are held.
+        """
+        held = tuple(held_option(group, rules) for group in self._groups)
+        bounds = [limit_of(limits, resource) for resource in RESOURCES]
+        return self._solved(self._table(rules), bounds, held, (RESOURCES.index(least), most))
+
+    def groups_choose(self, rules: AllocationRules) -> bool:
+        """Say whether rules leave a group of layers to choose."""
+        return any(is_free(group, rules) for group in self._groups)
+
     def on_frontier(self, bits: float) -> Allocation:
         """Return the allocation at a point of the frontier of stored bits, or just above it.
 
@@ -177,15 +156,21 @@ class Allocator:
                 continue
         return self.allocate(Limits(bits=2 * bits), AllocationRules())
 
-    def frontier(self, resource: Resource, rules: AllocationRules) -> Frontier:
-        """Return the least damage for every budget of a resource. Raises UserError for unknowns."""
-        table = table_of(self._options, rules, self._power)
+    def frontier(
+        self, resource: Resource, rules: AllocationRules, check: Check = unchecked
+    ) -> Frontier:
+        """Return the least damage for every budget of a resource.
+
+        Raises UserError for unknowns, CancelledError.
+        """
+        self._check_timed(resource == "latency")
+        table = self._table(rules)
         place = RESOURCES.index(resource)
         found = frontier(table.losses, table.costs[place])
-        rest = self._rest(table)[place]
+        rest = table.rest[place]
         points = list(zip(found.costs + rest, self._damages(found.losses), strict=True))
         if self._groups:
-            points = with_groups(self, (points[0][0], points[-1][0]), resource, rules)
+            points = with_groups(self, (points[0][0], points[-1][0]), resource, rules, check)
         elif len(points) > POINTS:
             kept = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
             points = [points[each] for each in kept]
@@ -194,8 +179,12 @@ class Allocator:
             points=tuple(self._point(float(budget), float(loss)) for budget, loss in points),
             source=float(vector_of(self._whole.cost, self._whole.latency)[place]),
             metric=self._whole.metric,
-            basis="measured" if self._measured else "estimated",
+            basis="measured" if self._measured and not table.unread else "estimated",
         )
+
+    def _check_timed(self, asked: bool) -> None:
+        if asked and not self._whole.latency:
+            raise UserError("The layers were not timed yet.", "Sweep once more with their latency.")
 
     def _damages(self, losses: Floats | float) -> Floats:
         return np.asarray(losses) ** (1 / self._power)
@@ -241,13 +230,13 @@ class Allocator:
     ) -> tuple[int, ...]:
         """Return the groups' options where layers and groups choose together, shapes as now."""
         losses, costs = self._scaled(table, picked)
-        chosen = self._cheapest(losses, costs, bounds - self._rest(table))
+        chosen = self._cheapest(losses, costs, bounds - table.rest)
         rows = np.arange(len(table.names))
         spent = dict(zip(table.names, table.costs[:, rows, chosen].T, strict=True))
         known = [np.isfinite(row) for row in losses]
         all_losses = [list(row[each]) for row, each in zip(losses, known, strict=True)]
         all_costs = [costs[:, item, each].T.tolist() for item, each in enumerate(known)]
-        free = bounds - self._rest(table)
+        free = bounds - table.rest
         for place in open_groups:
             group = self._groups[place]
             others = self._left([*picked[:place], 0, *picked[place + 1 :]])
@@ -285,23 +274,31 @@ class Allocator:
         return found.choices(max(found.steps_within(float(bounds[worst])), 0))
 
     def _solved(
-        self, table: Table, bounds: Sequence[float], picked: tuple[int, ...]
+        self,
+        table: Table,
+        bounds: Sequence[float],
+        picked: tuple[int, ...],
+        goal: tuple[int, float] | None = None,
     ) -> Allocation | None:
+        """Return the least loss within bounds, or the least of a resource within a damage."""
         losses, costs = self._scaled(table, picked)
-        rest = self._rest(table)
+        rest = table.rest
         known = np.isfinite(losses)
         problem = problem_of(
             [list(row[each]) for row, each in zip(losses, known, strict=True)],
             [costs[:, item, each].T.tolist() for item, each in enumerate(known)],
             [float(bound - own) for bound, own in zip(bounds, rest, strict=True)],
         )
-        solved = allocated(problem)
-        if solved is None:
-            return None
-        places = [np.flatnonzero(each)[at] for each, at in zip(known, solved.choices, strict=True)]
         grouped = sum(
             group.damages[at] ** self._power for group, at in zip(self._groups, picked, strict=True)
         )
+        if goal is None:
+            solved = allocated(problem)
+        else:
+            solved = least(problem, goal[0], goal[1] ** self._power - grouped)
+        if solved is None:
+            return None
+        places = [np.flatnonzero(each)[at] for each, at in zip(known, solved.choices, strict=True)]
         damage = float(self._damages(solved.loss + grouped))
         bits, parameters, macs, latency = solved.costs + rest
         cost = Cost(parameters=round(parameters), macs=round(macs), bits=round(bits))
@@ -309,14 +306,16 @@ class Allocator:
             recipe=self._recipe(table, places, picked),
             damage=damage,
             cost=cost,
-            drop=self.drop_at(damage),
+            drop=self.losses.drop(damage),
             latency=float(latency) if self._whole.latency else None,
+            unread=tuple(table.unread),
         )
 
     def _recipe(self, table: Table, places: Sequence[int], picked: tuple[int, ...]) -> Recipe:
         recipe = Recipe(layers=dict(table.unread))
         for name, options, at in zip(table.names, table.options, places, strict=True):
-            recipe = recipe.with_choice(name, options[at].choice)
+            if name not in table.unread:
+                recipe = recipe.with_choice(name, options[at].choice)
         for group, at in zip(self._groups, picked, strict=True):
             for name in group.layers if at else ():
                 structure = group.choices[at].structure
@@ -351,20 +350,16 @@ class Allocator:
                 left[name] = left.get(name, 1.0) * share
         return left
 
-    def _rest(self, table: Table) -> Floats:
-        """Return what the network costs beside the layers that choose."""
-        own = sum(
-            (
-                vector_of(self._options[name][0].cost, self._options[name][0].latency)
-                for name in table.names
-            ),
-            np.zeros(len(RESOURCES)),
-        )
-        return np.asarray(vector_of(self._whole.cost, self._whole.latency) - own)
+    def _table(self, rules: AllocationRules) -> Table:
+        def whole(recipe: Recipe) -> Floats:
+            cost = self._whole.predict(recipe) if recipe.layers else self._whole.cost
+            return vector_of(cost, self._whole.latency)
+
+        return table_of(self._options, self._groups, rules, self._power, whole)
 
     def _too_tight(self, table: Table, limits: Limits) -> UserError:
         least = np.where(np.isfinite(table.losses), table.costs, np.inf).min(2).sum(1)
-        for resource, value, rest in zip(RESOURCES, least, self._rest(table), strict=True):
+        for resource, value, rest in zip(RESOURCES, least, table.rest, strict=True):
             limit = limit_of(limits, resource)
             if value + rest > limit and not self._groups:
                 return UserError(

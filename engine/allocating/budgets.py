@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from featherweight.engine.errors import UserError
+from featherweight.engine.jobs import Check
 from featherweight.engine.readings import RESOURCES, Allocation, AllocationRules, Limits, Resource
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def smallest(
     Raises UserError where there is none, or no drop can be told.
     """
     assert limits.drop is not None
-    most = allocator.drop_damage(limits.drop)
+    most = allocator.losses.damage_at(limits.drop)
     free = msgspec.structs.replace(limits, drop=None)
     best = allocator.allocate(free, rules)
     if best.damage > most:
@@ -31,6 +32,8 @@ def smallest(
             f"No choice keeps the drop within {limits.drop:g} points.",
             "Allow a larger one, or read more settings.",
         )
+    if not allocator.groups_choose(rules):
+        return allocator.cheapest(free, rules, least, most) or best
     low, high = 0.0, spent(best, least)
     # Damage rises as the budget falls.
     for _ in range(HALVINGS):
@@ -49,12 +52,17 @@ def smallest(
 
 
 def with_groups(
-    allocator: "Allocator", reach: tuple[float, float], resource: Resource, rules: AllocationRules
+    allocator: "Allocator",
+    reach: tuple[float, float],
+    resource: Resource,
+    rules: AllocationRules,
+    check: Check,
 ) -> list[tuple[float, float]]:
     """Return budgets and damages of whole allocations; groups go below the layers' own reach."""
     low, high = reach
     found: list[tuple[float, float]] = []
     for budget in np.geomspace(max(low / 4, 1e-9), max(high, 1e-9), BUDGETS):
+        check()
         try:
             made = allocator.allocate(Limits(**{resource: float(budget)}), rules)
         except UserError:

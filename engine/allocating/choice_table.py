@@ -1,6 +1,6 @@
 """The options that rules leave, as arrays for the knapsack."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.methods.coding.ans import Ans
 from featherweight.engine.options import SLOTS
 from featherweight.engine.readings import RESOURCES, AllocationRules
-from featherweight.engine.recipe import Choice
+from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Cost
 
 
@@ -19,7 +19,8 @@ from featherweight.engine.results import Cost
 class Table:
     """Losses are (items, options), inf behind an item's last one; costs (resources, items, …).
 
-    `unread` are fixed choices of layers that have no options.
+    `unread` are fixed choices of which nothing was read: their layers have one option, the source,
+    and what they change of it is part of `rest`, which all else costs in the order of RESOURCES.
     """
 
     unread: Mapping[str, Choice]
@@ -27,18 +28,31 @@ class Table:
     options: list[tuple[Option, ...]]
     losses: Floats
     costs: Floats
+    rest: Floats
 
 
 def table_of(
-    options: Mapping[str, tuple[Option, ...]], rules: AllocationRules, power: float
+    options: Mapping[str, tuple[Option, ...]],
+    groups: Sequence[Group],
+    rules: AllocationRules,
+    power: float,
+    whole: Callable[[Recipe], Floats],
 ) -> Table:
     """Return what the layers may choose from, their losses being damages raised to a power.
 
-    Raises UserError where no layer was read.
+    `whole` predicts what the network costs with a recipe, in the order of RESOURCES.
+
+    What fixed layers lose with their whole group counts as read where the group was.
+
+    Raises UserError where no layer tells its shape, or an unread choice cannot be carried out.
     """
     if not options:
         raise UserError("No layer of the network tells its shape, so nothing can be allocated.")
-    kept = [_allowed(name, own, rules) for name, own in options.items()]
+    fixed = {name: _alone(name, choice, groups) for name, choice in rules.fixed.items()}
+    kept = [
+        own[:1] if name in rules.excluded else _allowed(own, fixed.get(name), rules)
+        for name, own in options.items()
+    ]
     widest = max(map(len, kept))
     losses = np.full((len(kept), widest), np.inf)
     costs = np.zeros((len(RESOURCES), len(kept), widest))
@@ -46,8 +60,14 @@ def table_of(
         losses[item, : len(own)] = [option.damage**power for option in own]
         vectors = [vector_of(option.cost, option.latency) for option in own]
         costs[:, item, : len(own)] = np.asarray(vectors).T
-    unread = {name: choice for name, choice in rules.fixed.items() if name not in options}
-    return Table(unread, list(options), kept, losses, costs)
+    unread = {
+        name: rules.fixed[name]
+        for name, choice in fixed.items()
+        if name not in rules.excluded and not choice.empty and not _same(options.get(name), choice)
+    }
+    source = [vector_of(own[0].cost, own[0].latency) for own in options.values()]
+    rest = np.asarray(whole(Recipe(layers=unread)) - np.sum(source, axis=0))
+    return Table(unread, list(options), kept, losses, costs, rest)
 
 
 def vector_of(cost: Cost, latency: float) -> Floats:
@@ -81,14 +101,26 @@ def held_option(group: Group, rules: AllocationRules) -> int:
     return 0
 
 
-def _allowed(name: str, options: tuple[Option, ...], rules: AllocationRules) -> tuple[Option, ...]:
-    if name in rules.excluded:
-        return options[:1]
-    if name in rules.fixed:
-        same = [option for option in options if alike(option.choice, rules.fixed[name])]
-        unread = Option(rules.fixed[name], 0.0, options[0].cost, options[0].latency, False)
-        return (same[0] if same else unread,)
+def _allowed(
+    options: tuple[Option, ...], fixed: Choice | None, rules: AllocationRules
+) -> tuple[Option, ...]:
+    if fixed is not None:
+        return _same(options, fixed) or options[:1]
     if not rules.methods:
         return options
     allowed = {*rules.methods, Ans.name}
     return tuple(option for option in options if methods_of(option.choice) <= allowed)
+
+
+def _same(options: tuple[Option, ...] | None, choice: Choice) -> tuple[Option, ...]:
+    return tuple(option for option in options or () if alike(option.choice, choice))[:1]
+
+
+def _alone(name: str, choice: Choice, groups: Sequence[Group]) -> Choice:
+    """Return what of a choice concerns its layer alone: not the channels that its group loses."""
+    together = any(
+        name in group.layers and other.structure == choice.structure
+        for group in groups
+        for other in group.choices[1:]
+    )
+    return choice.replaced("structure", None) if together else choice

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from featherweight.engine.allocating.accuracy import Fall, Tried, fitted, power_of, total
@@ -25,6 +26,14 @@ from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Cost
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What falls with the damage, by name, and by how many points it can at most."""
+
+    name: str
+    most: float = 100.0
 
 
 class Planner:
@@ -76,7 +85,7 @@ class Planner:
         self,
         readings: Sequence[Reading],
         tried: Sequence[Tried],
-        metric: str,
+        metric: Metric,
         check: Check = unchecked,
     ) -> Allocator:
         """Return the allocator of these readings. Raises CancelledError."""
@@ -97,7 +106,7 @@ class Planner:
         self,
         readings: tuple[Reading, ...],
         tried: Sequence[Tried],
-        metric: str,
+        metric: Metric,
         times: Mapping[str, float],
         check: Check,
     ) -> Allocator:
@@ -117,10 +126,10 @@ class Planner:
                 made = layer_options(own, self._cost(name), time, factors, check)
                 self._options[name] = asked, made
             options[name] = self._options[name][1]
-        whole = Whole(self._predictor.before, self.latency, metric)
+        whole = Whole(self._predictor.before, self.latency, metric.name, self.cost)
         power = power_of(tried)
         falls = [Fall(total(each.parts, power), each.drop) for each in tried]
-        curve = fitted(falls, 100.0)
+        curve = fitted(falls, metric.most)
         return Allocator(options, self._groups(readings, check), whole, curve, power)
 
     def _cost(self, name: str) -> LayerCosts:

@@ -1,31 +1,23 @@
-"""Recipes tried on the real network: what they lose together, and which layers are to blame.
-
-The correction of an allocation is a search over one coefficient for each layer, by which its
-damages are multiplied before the knapsack is solved again; the real network decides which stay
-(SPDY: Frantar and Alistarh 2022, arXiv 2201.13096). The budget holds at every step.
-"""
+"""Recipes tried on the real network: what they lose together, and which layers are to blame."""
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 
 from featherweight.engine.allocating.accuracy import Tried
 from featherweight.engine.allocating.allocator import Allocator
 from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Job
-from featherweight.engine.readings import Allocation, AllocationRules, Guilt, Spread
+from featherweight.engine.readings import AllocationRules, Guilt, Spread
 from featherweight.engine.recipe import Choice, Recipe
 
 POINTS = 8
 # Damages between which whole networks are tried.
 LEAST, MOST = 1e-3, 1.0
-SEARCHES = 48
-CHANGED = 0.2
 BLAMED = 6
 SEED = 20261124
 
@@ -53,7 +45,7 @@ def tried_out(allocator: Allocator, measure: Measure, job: Job) -> tuple[Tried, 
     wanted = np.geomspace(LEAST, min(MOST, max(float(damages.max()), LEAST)), POINTS)
     places = sorted({int(np.abs(damages - damage).argmin()) for damage in wanted})
     chance = random.Random(SEED)
-    job.begin(2 * len(places))
+    job.add(2 * len(places))
     found = []
     for place in places:
         factors = {name: 10 ** chance.uniform(-1.5, 1.5) for name in allocator.layers}
@@ -63,41 +55,9 @@ def tried_out(allocator: Allocator, measure: Measure, job: Job) -> tuple[Tried, 
             # A network that gives no numbers any more tells nothing of the others.
             with suppress(UserError):
                 truth = measure(recipe)
-                parts = allocator.parts_of(recipe)
+                parts = allocator.losses.parts(recipe)
                 found.append(Tried(parts, truth.damage.value, truth.drop.value))
     return tuple(found)
-
-
-def refined(
-    allocator: Allocator, allocate: Callable[[Allocator], Allocation], measure: Measure, job: Job
-) -> Allocation:
-    """Return the allocation whose real network loses least of those that the search meets.
-
-    `allocate` asks an allocator for what a person wants. The damage and the drop are measured.
-    Raises UserError where nothing keeps the limits, and CancelledError.
-    """
-    job.begin(SEARCHES + 1)
-    chance = random.Random(SEED)
-    best = allocate(allocator)
-    truth = measure(best.recipe)
-    job.advance("Trying the network")
-    factors: dict[str, float] = {}
-    tried = {msgspec.json.encode(best.recipe)}
-    for _ in range(SEARCHES):
-        job.advance("Trying other coefficients")
-        moved = _moved(factors, allocator.layers, chance)
-        try:
-            other = allocate(allocator.with_factors(moved))
-            key = msgspec.json.encode(other.recipe)
-            if key in tried:
-                continue
-            tried.add(key)
-            found = measure(other.recipe)
-        except UserError:
-            continue
-        if found.damage.value < truth.damage.value:
-            best, truth, factors = other, found, moved
-    return msgspec.structs.replace(best, damage=truth.damage.value, drop=truth.drop, measured=True)
 
 
 def guilty(recipe: Recipe, allocator: Allocator, measure: Measure, job: Job) -> tuple[Guilt, ...]:
@@ -108,8 +68,8 @@ def guilty(recipe: Recipe, allocator: Allocator, measure: Measure, job: Job) -> 
     Raises CancelledError.
     """
     names = [name for name, choice in recipe.layers.items() if not choice.empty]
-    alone = {name: allocator.damage_of(name, recipe.choice(name)) for name in names}
-    job.begin(2 * BLAMED * max(1, len(names)).bit_length())
+    alone = {name: allocator.losses.alone(name, recipe.choice(name)) or 0.0 for name in names}
+    job.add(2 * BLAMED * max(1, len(names)).bit_length())
     whole = measure(recipe).damage
     excess: dict[tuple[str, ...], float] = {tuple(names): math.inf}
     found: list[Guilt] = []
@@ -125,7 +85,7 @@ def guilty(recipe: Recipe, allocator: Allocator, measure: Measure, job: Job) -> 
             if len(part) > 1:
                 excess[part] = fall - expected
                 continue
-            milder = allocator.milder(part[0], recipe.choice(part[0]))
+            milder = allocator.losses.milder(part[0], recipe.choice(part[0]))
             found.append(Guilt(part[0], expected, fall, milder))
     return tuple(sorted(found, key=lambda guilt: guilt.predicted - guilt.found))
 
@@ -139,14 +99,3 @@ def _without(recipe: Recipe, names: Sequence[str]) -> Recipe:
     for name in names:
         recipe = recipe.with_choice(name, Choice())
     return recipe
-
-
-def _moved(
-    factors: Mapping[str, float], layers: Sequence[str], chance: random.Random
-) -> dict[str, float]:
-    """Return other coefficients for a fifth of the layers, between a tenth and ten times."""
-    count = max(1, round(CHANGED * len(layers)))
-    moved = dict(factors)
-    for name in chance.sample(list(layers), count):
-        moved[name] = 10 ** chance.uniform(-1, 1)
-    return moved

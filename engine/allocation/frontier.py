@@ -26,11 +26,6 @@ class Frontier:
         """Return how many steps a budget allows; -1 where not even the start does."""
         return int(np.searchsorted(self.costs, budget, side="right")) - 1
 
-    def losses_within(self, budgets: Floats) -> Floats:
-        """Return the least loss of each of many budgets; inf where not even the start is within."""
-        steps = np.searchsorted(self.costs, budgets, side="right") - 1
-        return np.asarray(np.where(steps < 0, np.inf, self.losses[np.maximum(steps, 0)]))
-
     def choices(self, steps: int) -> Ints:
         """Return the option of every item after so many steps."""
         found = self.start.copy()

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, fingerprint
 from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import Reading, SweepEstimate, SweepPlan, SweepSummary
-from featherweight.engine.recipe import Recipe
+from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.task import Task
 
 VERSION = 1
@@ -48,7 +49,7 @@ class Atlas:
         self._costs: ChangeCosts | None = None
         self._changes = Changes(network, coupling)
         self._ground: Ground | None = None
-        self._folder = ""
+        self._folder, self._kept = "", ReadingStore()
         self.readings: dict[str, Reading] = {}
 
     @property
@@ -80,6 +81,8 @@ class Atlas:
             seconds=(reads * (sum(shares) + 2) + MAKING * len(shares) if shares else 0.0)
             + (TIMING * sweep.untimed if plan.latency else 0.0),
             memory=self._memory(ground),
+            damage=self.meter.damage,
+            metric=self.meter.metric,
         )
 
     def sweep(self, plan: SweepPlan, store: str, job: Job, tell: Tell) -> SweepSummary:
@@ -89,19 +92,10 @@ class Atlas:
         Raises UserError, CancelledError.
         """
         changes = self._changes.of(plan)
-        sweep = self._sweep(changes, plan, self._store(store))
-        self._folder = store
+        self._folder, self._kept = store, self._store(store)
+        sweep = self._sweep(changes, plan, self._kept)
         known = len(changes) - len(sweep.standing().active)
-        folder, latencies = Path(store) if store else None, None
-        if plan.latency:
-            latencies = Latencies(self._changes, self.task, folder)
-        if self._costs is None:
-            self._costs = ChangeCosts(self._changes, self._predictor)
-        sweep.run(self._costs, latencies, job, Telling(self._keeping(tell)))
-        done = sweep.standing().done
-        final = [sweep.reading(change, done.get(change, 0)) for change in changes]
-        found = [reading for reading in final if reading is not None]
-        self._keep(tuple(found))
+        found = self._run(sweep, plan, job, tell)
         return SweepSummary(
             readings=len(found),
             known=known,
@@ -110,6 +104,28 @@ class Atlas:
             damage=self.meter.damage,
             metric=self.meter.metric,
         )
+
+    def sweep_more(
+        self, pairs: Iterable[tuple[str, Choice]], plan: SweepPlan, job: Job, tell: Tell
+    ) -> None:
+        """Go on with the newest sweep: read layers with choices of their own, as its plan says.
+
+        Raises UserError, CancelledError.
+        """
+        self._run(self._sweep(self._changes.single(pairs), plan, self._kept), plan, job, tell)
+
+    def _run(self, sweep: Sweep, plan: SweepPlan, job: Job, tell: Tell) -> list[Reading]:
+        folder, latencies = Path(self._folder) if self._folder else None, None
+        if plan.latency:
+            latencies = Latencies(self._changes, self.task, folder)
+        if self._costs is None:
+            self._costs = ChangeCosts(self._changes, self._predictor)
+        sweep.run(self._costs, latencies, job, Telling(self._keeping(tell)))
+        done = sweep.standing().done
+        final = [sweep.reading(change, done.get(change, 0)) for change in sweep.changes]
+        found = [reading for reading in final if reading is not None]
+        self._keep(tuple(found))
+        return found
 
     def _keeping(self, tell: Tell) -> Tell:
         def told(readings: tuple[Reading, ...]) -> None:

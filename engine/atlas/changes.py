@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,6 +75,11 @@ class Changes:
                     continue
                 found.setdefault(change.key, change)
         return tuple(found.values())
+
+    def single(self, pairs: Iterable[tuple[str, Choice]]) -> tuple[Change, ...]:
+        """Return the changes of layers by choices of their own, those that they can take."""
+        found = (self._change(name, choice) for name, choice in pairs)
+        return tuple(change for change in found if not change.reason)
 
     def chosen(self, change: Change, check: Check = unchecked) -> dict[str, Chosen]:
         """Return the methods of a change by layer. Raises UserError, CancelledError."""

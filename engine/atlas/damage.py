@@ -72,6 +72,8 @@ class Meter:
         classes = task.has_labels and first.is_floating_point() and first.ndim in CLASS_DIMENSIONS
         self._labelled = task.kind == "classification"
         self.damage: DamageOf = "divergence" if self._labelled or classes else "output error"
+        # The share that is right where outputs say nothing of the inputs any more.
+        self.chance = 1 / task.classes if task.classes > 1 else 0.0
         self.metric = "top1" if self._labelled else "agreement" if task.has_labels else ""
 
     def sums(self, source: Outputs, made: Outputs, labels: Tensor | None) -> Sums:
@@ -93,6 +95,13 @@ class Meter:
             _spread(sums.loss, sums.samples, 1.0 if self._labelled else power),
             _spread(sums.metric, sums.samples, 1.0) if self.metric else None,
         )
+
+    def right(self, source: Outputs, labels: Tensor | None) -> int:
+        """Return on how many samples the source is right; where it is the measure, on all."""
+        if not self._labelled:
+            return len(source[0])
+        assert labels is not None
+        return int(labels_in(source[0]).eq(labels).sum())
 
     def _divergence(self, source: Outputs, made: Outputs) -> Tensor:
         exact, now = self._logs(source[0]), self._logs(made[0])

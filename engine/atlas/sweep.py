@@ -107,7 +107,7 @@ class Sweep:
         """Read what is missing; with `latencies` also time it. Raises UserError, CancelledError."""
         ends = self._ends()
         stages = len(ends) + (1 if latencies is None else 2)
-        job.begin(len(self.changes) * stages)
+        job.add(len(self.changes) * stages)
         self._count(costs, job)
         standing = self.standing()
         self._tell_known(standing, tell)

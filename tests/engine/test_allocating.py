@@ -20,7 +20,7 @@ from featherweight.engine.allocating.accuracy import (
 )
 from featherweight.engine.allocating.allocator import Allocator, Whole
 from featherweight.engine.allocating.candidates import Group, Option, pair_factors
-from featherweight.engine.allocating.planner import Planner
+from featherweight.engine.allocating.planner import Metric, Planner
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import analyse
@@ -32,6 +32,7 @@ from featherweight.engine.recipe import Choice, Setting
 from featherweight.engine.results import Cost
 
 RULES = AllocationRules()
+METRIC = Metric("top1")
 CURVE = fitted([Fall(damage, 10 * math.log1p(50 * damage)) for damage in (0, 0.01, 0.1, 1)], 100)
 
 
@@ -49,7 +50,8 @@ def allocator(*layers: tuple[Option, ...], groups: tuple[Group, ...] = ()) -> Al
     """Return an allocator of layers a, b … that cost 1,000 bits beside their own."""
     whole = sum(each[0].cost.bits for each in layers) + 1000
     macs = sum(each[0].cost.macs for each in layers)
-    source = Whole(Cost(parameters=0, macs=macs, bits=whole), 0.0, "top1")
+    cost = Cost(parameters=0, macs=macs, bits=whole)
+    source = Whole(cost, 0.0, "top1", lambda _: cost)
     options = dict(zip("abcdefgh", layers, strict=False))
     return Allocator(options, groups, source, CURVE)
 
@@ -188,7 +190,7 @@ def test_that_the_cost_of_an_allocation_is_that_of_its_recipe() -> None:
     made = Planner(network, coupling, predictor, survey(network).layers)
     for share in (3, 6, 10, 16):
         limit = predictor.before.bits / share
-        found = made.allocator(readings, (), "top1").allocate(Limits(bits=limit), RULES)
+        found = made.allocator(readings, (), METRIC).allocate(Limits(bits=limit), RULES)
         chosen = chosen_methods(network, coupling, found.recipe)
         assert found.cost == predictor.predict(found.recipe, chosen).after
         assert found.cost.bits <= limit
@@ -206,7 +208,7 @@ def test_that_a_limit_on_time_is_met_by_what_readings_say_of_it(tmp_path: Path) 
         damage=Spread(0.1, 0.01),
         latency=-planner.latency / 2,
     )
-    found = planner.allocator([faster], (), "top1").allocate(
+    found = planner.allocator([faster], (), METRIC).allocate(
         Limits(latency=0.6 * planner.latency), RULES
     )
     assert found.recipe.choice("0").precision == bits(4).precision
