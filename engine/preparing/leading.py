@@ -1,11 +1,13 @@
 """What all ways of leading weights to zero have in common."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-# An error of 0.05 in the density changes the strength e-fold at once …
-PROPORTIONAL = 20.0
-# … and a share of the leading that is that of a critically damped loop sums errors up.
+# An error of 1/60 in the density changes the strength e-fold at once; its sum over the leading
+# counts as much as a loop that is critically damped has it.
+PROPORTIONAL = 60.0
 INTEGRAL = PROPORTIONAL**2 / 4
 MOST_EXPONENT = 6.0
 
@@ -46,13 +48,14 @@ class Lead:
         without which it would swing.
         """
         exponent = INTEGRAL * float(self.memory.sum) + PROPORTIONAL * float(self.memory.error)
-        return float(torch.tensor(min(max(exponent, -MOST_EXPONENT), MOST_EXPONENT)).exp())
+        return math.exp(min(max(exponent, -MOST_EXPONENT), MOST_EXPONENT))
 
     def steer(self, wanted: float, share: float) -> None:
         """Look at the density after a step that was this share of the leading."""
         error = self.density() - wanted
         self.memory.error.fill_(error)
-        self.memory.sum.add_(error * share)
+        most = MOST_EXPONENT / INTEGRAL
+        self.memory.sum.add_(error * share).clamp_(-most, most)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what trains beside the network's own weights, at a rate of its own."""
