@@ -64,14 +64,14 @@ class Svd(NearestMethod, frozen=True, kw_only=True):
                 return "SVD takes no convolutions in groups."
         elif not isinstance(layer, nn.Linear | Recurrent):
             return "SVD takes linear and recurrent layers and 1×1 convolutions."
-        outputs, inputs = _matrix(layer).shape
+        outputs, inputs = matrix_of(layer).shape
         if outputs * inputs <= outputs + inputs:
             return f"The layer is too small: {outputs}×{inputs} weights are fewer than two factors."
         return ""
 
     def skeleton(self, layer: nn.Module) -> nn.Sequential:
         """Return both factors on the meta device."""
-        outputs, inputs = _matrix(layer).shape
+        outputs, inputs = matrix_of(layer).shape
         rank = rounded_rank(svd_rank(self.keep, outputs, inputs), self.multiple)
         if isinstance(layer, Recurrent):
             return narrowed(layer, rank)
@@ -87,7 +87,7 @@ class Svd(NearestMethod, frozen=True, kw_only=True):
         self, layer: nn.Module, evidence: Mapping[str, Evidence], check: Check = unchecked
     ) -> nn.Sequential:
         """Return both factors with the best weights of their rank, by the metric if measured."""
-        chain, matrix = self.skeleton(layer), _matrix(layer)
+        chain, matrix = self.skeleton(layer), matrix_of(layer)
         rank = chain[0].get_parameter("weight").shape[0]
         bias = layer.bias if isinstance(layer.bias, Tensor) else None
         moments = evidence.get("weight", NOTHING).moments if self.metric == "outputs" else None
@@ -107,7 +107,8 @@ class Svd(NearestMethod, frozen=True, kw_only=True):
         return chain.train(layer.training)
 
 
-def _matrix(layer: nn.Module) -> Tensor:
+def matrix_of(layer: nn.Module) -> Tensor:
+    """Return the weights that are split, outputs by inputs; of all gates of a recurrent layer."""
     if isinstance(layer, Recurrent):
         return input_matrix(layer)
     return layer.get_parameter("weight").detach().flatten(1)
