@@ -205,3 +205,25 @@ def test_that_sensitivity_without_a_task_names_the_mend(small_files: Path) -> No
     with pytest.raises(UserError) as raised:
         session.estimate_sensitivity(Job())
     assert raised.value.hint == "Choose it with --data."
+
+
+def test_that_flips_add_up_to_the_change_of_the_measured_accuracy(
+    session: Session, recipe: Recipe, tmp_path: Path
+) -> None:
+    results = [
+        session.compress(recipe, "small", str(tmp_path), Job()),
+        session.compress(Recipe(), "as it is", str(tmp_path), Job()),
+    ]
+    small, same = (str(tmp_path / result.archive) for result in results)
+    flips, of = session.find_flips(small, "", Job())
+    before, after = (m.figures["top1"].value for m in (results[0].before, results[0].after))
+    lost = sum(flip.before == flip.label for flip in flips)
+    won = sum(flip.after == flip.label for flip in flips)
+    assert of == 256
+    assert 0 < lost + won <= len(flips)
+    assert 100 * (won - lost) / of == pytest.approx(after - before)
+    assert session.find_flips(small, same, Job()) == (flips, of)
+    assert session.find_flips(same, "", Job()) == ((), of)
+    pictures = session.pictures(tuple(flip.sample for flip in flips[:3]))
+    assert [picture.sample for picture in pictures] == [flip.sample for flip in flips[:3]]
+    assert {(one.width, one.height, one.channels) for one in pictures} == {(8, 8, 1)}

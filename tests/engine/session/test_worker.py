@@ -21,6 +21,7 @@ from featherweight.engine.events import (
     Described,
     Event,
     Failed,
+    FlipsFound,
     JobStarted,
     LatencyMeasured,
     Opened,
@@ -29,6 +30,7 @@ from featherweight.engine.events import (
     Progress,
     ReadingsTaken,
     Ready,
+    SamplesShown,
     SensitivityEstimated,
     Source,
     Started,
@@ -50,12 +52,14 @@ from featherweight.engine.requests import (
     Compress,
     DescribeLayer,
     EstimateSensitivity,
+    FindFlips,
     MeasureLatency,
     OpenNetwork,
     PlanSweep,
     Predict,
     Request,
     SetTask,
+    ShowSamples,
     Sweep,
     TraceStrength,
 )
@@ -164,6 +168,25 @@ def test_that_a_prediction_beside_a_latency_measurement_disturbs_neither(
     engine.until(Predicted, 23)
     engine.ask(MeasureLatency(id=24))
     assert set(engine.until(LatencyMeasured, 24).layers) == {"conv1", "norm1", "conv2", "fc"}
+
+
+def test_that_flips_are_a_job_and_pictures_are_shown_beside_it(
+    engine: Engine, small_files: Path
+) -> None:
+    opened(engine, small_files)
+    engine.ask(FindFlips(id=3, after=str(small_files / "bars.fwz")))
+    engine.ask(ShowSamples(id=4, samples=(250, 1)))
+    engine.ask(ShowSamples(id=5, samples=(256,)))
+    found = engine.until(FlipsFound, 3)
+    assert (found.flips, found.of) == ((), 256)
+    assert any(isinstance(event, JobStarted) and event.id == 3 for event in engine.heard)
+    told = {event.id: event for event in engine.heard}
+    shown = told.get(4) or engine.until(SamplesShown, 4)
+    assert isinstance(shown, SamplesShown)
+    assert [picture.sample for picture in shown.pictures] == [250, 1]
+    failed = told.get(5) or engine.until(Failed, 5)
+    assert isinstance(failed, Failed)
+    assert failed.message == "There is no sample 256, only 256."
 
 
 def test_that_the_engine_plans_tells_and_ends_a_sweep(
