@@ -7,7 +7,7 @@ costs now. The best of what was found on the way is taken, the one without group
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from featherweight.engine.allocating.budgets import limit_of, smallest, with_gro
 from featherweight.engine.allocating.candidates import Group, Option
 from featherweight.engine.allocating.choice_table import (
     Table,
+    Whole,
     held_option,
     is_free,
     table_of,
@@ -48,19 +49,6 @@ POINTS = 160
 # Limits are kept with a margin where channels go.
 ROOM = (1.0, 1.02, 1.1)
 UNITS = {"bits": "stored bits", "parameters": "parameters", "macs": "MACs", "latency": "ms"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Whole:
-    """What the source network costs in all, by what name its metric goes, and how recipes cost.
-
-    `predict` raises UserError where a recipe cannot be carried out.
-    """
-
-    cost: Cost
-    latency: float
-    metric: str
-    predict: Callable[[Recipe], Cost]
 
 
 class Allocator:
@@ -351,11 +339,7 @@ class Allocator:
         return left
 
     def _table(self, rules: AllocationRules) -> Table:
-        def whole(recipe: Recipe) -> Floats:
-            cost = self._whole.predict(recipe) if recipe.layers else self._whole.cost
-            return vector_of(cost, self._whole.latency)
-
-        return table_of(self._options, self._groups, rules, self._power, whole)
+        return table_of(self._options, self._groups, rules, self._power, self._whole)
 
     def _too_tight(self, table: Table, limits: Limits) -> UserError:
         least = np.where(np.isfinite(table.losses), table.costs, np.inf).min(2).sum(1)

@@ -12,15 +12,29 @@ from featherweight.engine.methods.coding.ans import Ans
 from featherweight.engine.options import SLOTS
 from featherweight.engine.readings import RESOURCES, AllocationRules
 from featherweight.engine.recipe import Choice, Recipe
-from featherweight.engine.results import Cost
+from featherweight.engine.results import Cost, Prediction
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the source network costs in all, by what name its metric goes, and how recipes cost.
+
+    `predict` raises UserError where a recipe cannot be carried out.
+    """
+
+    cost: Cost
+    latency: float
+    metric: str
+    predict: Callable[[Recipe], Prediction]
 
 
 @dataclass(frozen=True)
 class Table:
     """Losses are (items, options), inf behind an item's last one; costs (resources, items, …).
 
-    `unread` are fixed choices of which nothing was read: their layers have one option, the source,
-    and what they change of it is part of `rest`, which all else costs in the order of RESOURCES.
+    `unread` are fixed choices of which nothing was read: their layers have one option, which costs
+    what is predicted and loses nothing, and all others cost what such channels leave of them.
+    `rest` is what the network costs beside the layers that choose, in the order of RESOURCES.
     """
 
     unread: Mapping[str, Choice]
@@ -36,11 +50,9 @@ def table_of(
     groups: Sequence[Group],
     rules: AllocationRules,
     power: float,
-    whole: Callable[[Recipe], Floats],
+    whole: Whole,
 ) -> Table:
     """Return what the layers may choose from, their losses being damages raised to a power.
-
-    `whole` predicts what the network costs with a recipe, in the order of RESOURCES.
 
     What fixed layers lose with their whole group counts as read where the group was.
 
@@ -49,6 +61,12 @@ def table_of(
     if not options:
         raise UserError("No layer of the network tells its shape, so nothing can be allocated.")
     fixed = {name: _alone(name, choice, groups) for name, choice in rules.fixed.items()}
+    unread = {
+        name: rules.fixed[name]
+        for name, choice in fixed.items()
+        if name not in rules.excluded and not choice.empty and not _same(options.get(name), choice)
+    }
+    told = whole.predict(Recipe(layers=unread)) if unread else None
     kept = [
         own[:1] if name in rules.excluded else _allowed(own, fixed.get(name), rules)
         for name, own in options.items()
@@ -56,17 +74,19 @@ def table_of(
     widest = max(map(len, kept))
     losses = np.full((len(kept), widest), np.inf)
     costs = np.zeros((len(RESOURCES), len(kept), widest))
-    for item, own in enumerate(kept):
+    rest = vector_of(told.after if told else whole.cost, whole.latency)
+    for item, (name, own) in enumerate(zip(options, kept, strict=True)):
         losses[item, : len(own)] = [option.damage**power for option in own]
-        vectors = [vector_of(option.cost, option.latency) for option in own]
-        costs[:, item, : len(own)] = np.asarray(vectors).T
-    unread = {
-        name: rules.fixed[name]
-        for name, choice in fixed.items()
-        if name not in rules.excluded and not choice.empty and not _same(options.get(name), choice)
-    }
-    source = [vector_of(own[0].cost, own[0].latency) for own in options.values()]
-    rest = np.asarray(whole(Recipe(layers=unread)) - np.sum(source, axis=0))
+        vectors = np.asarray([vector_of(option.cost, option.latency) for option in own])
+        source = vector_of(options[name][0].cost, options[name][0].latency)
+        after = told.layers.get(name) if told else None
+        if after is not None and name in unread:
+            source = vectors[0] = vector_of(after, source[-1])
+        elif after is not None and after.parameters != options[name][0].cost.parameters:
+            share = after.parameters / options[name][0].cost.parameters
+            source, vectors = share * source, share * vectors
+        rest -= source
+        costs[:, item, : len(own)] = vectors.T
     return Table(unread, list(options), kept, losses, costs, rest)
 
 

@@ -186,7 +186,9 @@ class AllocationDesk:
             # Where channels go, what layers cost is told by shares: the whole is counted once more.
             if not any(is_pruning(choice) for choice in found.recipe.layers.values()):
                 break
-            found = msgspec.structs.replace(found, cost=self._planner.cost(found.recipe))
+            found = msgspec.structs.replace(
+                found, cost=self._planner.prediction(found.recipe).after
+            )
             over = {
                 resource: spent(found, resource) / limit
                 for resource in RESOURCES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featherweight.engine.allocating.accuracy import Fall, Tried, fitted, power_of, total
-from featherweight.engine.allocating.allocator import Allocator, Whole
+from featherweight.engine.allocating.allocator import Allocator
 from featherweight.engine.allocating.candidates import (
     Group,
     Option,
@@ -15,6 +15,7 @@ from featherweight.engine.allocating.candidates import (
     pair_factors,
     slots_of,
 )
+from featherweight.engine.allocating.choice_table import Whole
 from featherweight.engine.allocating.layer_costs import LayerCosts
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.inspecting.coupling import Coupling
@@ -25,7 +26,7 @@ from featherweight.engine.network import Network
 from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import Choice, Recipe
-from featherweight.engine.results import Cost
+from featherweight.engine.results import Prediction
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ class Planner:
                 self._made = asked, self._allocator(known, tried, metric, times, check)
             return self._made[1]
 
-    def cost(self, recipe: Recipe) -> Cost:
+    def prediction(self, recipe: Recipe) -> Prediction:
         """Return what a recipe is predicted to cost. Raises UserError where it cannot be made."""
         chosen = chosen_methods(self._network, self._coupling, recipe)
-        return self._predictor.predict(recipe, chosen).after
+        return self._predictor.predict(recipe, chosen)
 
     def _allocator(
         self,
@@ -126,7 +127,7 @@ class Planner:
                 made = layer_options(own, self._cost(name), time, factors, check)
                 self._options[name] = asked, made
             options[name] = self._options[name][1]
-        whole = Whole(self._predictor.before, self.latency, metric.name, self.cost)
+        whole = Whole(self._predictor.before, self.latency, metric.name, self.prediction)
         power = power_of(tried)
         falls = [Fall(total(each.parts, power), each.drop) for each in tried]
         curve = fitted(falls, metric.most)

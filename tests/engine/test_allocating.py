@@ -18,18 +18,20 @@ from featherweight.engine.allocating.accuracy import (
     power_of,
     total,
 )
-from featherweight.engine.allocating.allocator import Allocator, Whole
+from featherweight.engine.allocating.allocator import Allocator
 from featherweight.engine.allocating.candidates import Group, Option, pair_factors
+from featherweight.engine.allocating.choice_table import Whole
 from featherweight.engine.allocating.planner import Metric, Planner
+from featherweight.engine.allocating.rivals import families, uniform
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.errors import UserError
-from featherweight.engine.inspecting.coupling import analyse
+from featherweight.engine.inspecting.coupling import Coupling, analyse
 from featherweight.engine.inspecting.survey import survey
-from featherweight.engine.network import capture
+from featherweight.engine.network import Network, capture
 from featherweight.engine.prediction import Predictor
-from featherweight.engine.readings import AllocationRules, Limits, Reading, Spread
-from featherweight.engine.recipe import Choice, Setting
-from featherweight.engine.results import Cost
+from featherweight.engine.readings import AllocationRules, Limits, Reading, RecipeLoss, Spread
+from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Cost, Prediction
 
 RULES = AllocationRules()
 METRIC = Metric("top1")
@@ -51,7 +53,9 @@ def allocator(*layers: tuple[Option, ...], groups: tuple[Group, ...] = ()) -> Al
     whole = sum(each[0].cost.bits for each in layers) + 1000
     macs = sum(each[0].cost.macs for each in layers)
     cost = Cost(parameters=0, macs=macs, bits=whole)
-    source = Whole(cost, 0.0, "top1", lambda _: cost)
+    source = Whole(
+        cost, 0.0, "top1", lambda _: Prediction(layers={}, before=cost, after=cost, exact=True)
+    )
     options = dict(zip("abcdefgh", layers, strict=False))
     return Allocator(options, groups, source, CURVE)
 
@@ -171,13 +175,64 @@ def test_that_measured_pairs_say_how_damages_add_up() -> None:
     assert pair_factors(readings) == {("magnitude", "integer"): pytest.approx(2.0)}
 
 
-def test_that_the_cost_of_an_allocation_is_that_of_its_recipe() -> None:
+def small() -> tuple[Network, Coupling, Predictor]:
+    """Return a network of two convolutions and a linear layer, 0, 2 and 5."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 24, 3), nn.ReLU())
     net.append(nn.Flatten()).append(nn.Linear(24 * 16, 10))
     network = capture(net, (torch.randn(2, 3, 8, 8),))
     coupling = analyse(network)
-    predictor = Predictor(network, coupling)
+    return network, coupling, Predictor(network, coupling)
+
+
+def test_that_kept_layers_cost_what_they_do_though_nothing_was_read_of_them() -> None:
+    network, coupling, predictor = small()
+    readings = [
+        Reading(layers=(name,), choice=bits(4), basis="measured", damage=Spread(0.1, 0.0))
+        for name in ("0", "2")
+    ]
+    planner = Planner(network, coupling, predictor, survey(network).layers)
+    made = planner.allocator(readings, (), METRIC)
+    pruned = Choice(structure=Setting("channel_pruning", {"ratio": 0.5}))
+    for fixed in ({"5": bits(2)}, {"5": bits(2), "0": pruned}):
+        limit = predictor.before.bits / 8
+        rules = AllocationRules(fixed=fixed)
+        found = made.allocate(Limits(bits=limit), rules)
+        assert {name: found.recipe.choice(name) for name in fixed} == fixed
+        assert found.cost.bits <= limit
+        assert set(found.unread) == set(fixed)
+        assert made.frontier("bits", rules).basis == "estimated"
+    assert found.cost.bits == pytest.approx(planner.prediction(found.recipe).after.bits, rel=0.15)
+    alone = made.allocate(Limits(bits=limit), AllocationRules(fixed={"5": bits(2)}))
+    assert alone.cost == planner.prediction(alone.recipe).after
+
+
+def test_that_choices_of_which_nothing_was_read_are_named() -> None:
+    network, coupling, predictor = small()
+    reading = Reading(layers=("0",), choice=bits(4), basis="measured", damage=Spread(0.1, 0.0))
+    planner = Planner(network, coupling, predictor, survey(network).layers)
+    losses = planner.allocator([reading], (), METRIC).losses
+    both = Recipe(layers={"0": bits(4), "2": bits(4)})
+    assert losses.of(both) == RecipeLoss(damage=pytest.approx(0.1), unread=("2",))
+    assert losses.of(Recipe()) == RecipeLoss(damage=0.0)
+
+
+def test_that_simple_uses_of_a_budget_keep_what_is_held() -> None:
+    layers = dict(zip("abc", three(1), strict=True))
+    rules = AllocationRules(fixed={"a": bits(2)}, excluded=("b",))
+    told = {repr(each.fixed["c"]): each for each in uniform(layers, rules)}
+    assert set(told) == {repr(bits(count)) for count in (8, 4, 2)}
+    assert all(each.fixed["a"] == bits(2) and each.excluded == ("b",) for each in told.values())
+    sparse = option(Choice(sparsity=Setting("magnitude", {"sparsity": 0.5})), 0.1, 900)
+    layers["c"] = (*layers["c"], sparse)
+    assert [each.methods for each in families(layers, RULES)] == [("integer",), ("magnitude",)]
+    assert not list(families(layers, AllocationRules(methods=("integer",))))
+    left = next(each for each in uniform(layers, RULES) if sparse.choice in each.fixed.values())
+    assert (left.fixed, left.excluded) == ({"c": sparse.choice}, ("a", "b"))
+
+
+def test_that_the_cost_of_an_allocation_is_that_of_its_recipe() -> None:
+    network, coupling, predictor = small()
     sparse = Choice(sparsity=Setting("magnitude", {"sparsity": 0.8}))
     low = Choice(structure=Setting("svd", {"keep": 0.25}))
     told = [(bits(8), 0.001), (bits(4), 0.05), (bits(3), 0.2), (sparse, 0.1), (low, 0.4)]

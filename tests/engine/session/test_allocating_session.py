@@ -10,10 +10,10 @@ from torch import nn
 
 from featherweight.engine.command_line import main
 from featherweight.engine.errors import UserError
-from featherweight.engine.events import Source, TaskSource
+from featherweight.engine.events import Event, JobStarted, Progress, Source, TaskSource
 from featherweight.engine.jobs import Job
 from featherweight.engine.readings import AllocationRules, Limits, Reading, SweepPlan
-from featherweight.engine.recipe import Choice, Setting, read_recipe
+from featherweight.engine.recipe import Choice, Recipe, Setting, read_recipe
 from featherweight.engine.session import Session
 
 PLAN = SweepPlan(
@@ -54,7 +54,12 @@ def swept(files: tuple[Path, Path]) -> tuple[Session, Path]:
     session.open(Source(path=str(files[0])))
     session.set_task(TaskSource(data=str(files[1])))
     store = files[0].parent / "store"
-    session.sweep(PLAN, str(store), Job(), lambda _: None)
+    told: list[Event] = []
+    session.sweep(PLAN, str(store), Job(told.append), lambda _: None)
+    # Combinations and whole networks are parts of the same job.
+    assert sum(isinstance(event, JobStarted) for event in told) == 1
+    last = [event for event in told if isinstance(event, Progress)][-1]
+    assert last.step == last.steps
     return session, store
 
 
@@ -80,6 +85,29 @@ def test_that_a_frontier_falls_and_its_points_can_be_had(swept: tuple[Session, P
     assert frontier.basis == "measured"
 
 
+def test_that_no_more_points_are_lost_than_chance_leaves(swept: tuple[Session, Path]) -> None:
+    session, _ = swept
+    drops = [point.drop for point in session.frontier("bits").points]
+    assert all(drop is not None and drop <= 50 for drop in drops)
+    ruined = Recipe(layers=dict.fromkeys(("0", "2", "5"), PLAN.choices[2]))
+    loss = session.predict_loss(ruined)
+    assert loss.damage > 0
+    assert loss.drop is not None
+    assert loss.drop.value <= 50
+    assert not loss.unread
+
+
+def test_that_the_file_is_within_a_limit_on_its_size(swept: tuple[Session, Path]) -> None:
+    session, store = swept
+    for limit in (3000, 2500):
+        found = session.allocate(Limits(bytes=limit))
+        run = session.compress(found.recipe, "run", str(store.parent / "runs"), Job())
+        assert run.ledger.bytes == found.bytes
+        assert found.bytes <= limit
+    with pytest.raises(UserError, match="No choice gets below"):
+        session.allocate(Limits(bytes=100))
+
+
 def test_that_the_real_network_corrects_an_allocation(swept: tuple[Session, Path]) -> None:
     session, _ = swept
     limits = Limits(bits=session.cost.bits / 8)
@@ -89,6 +117,10 @@ def test_that_the_real_network_corrects_an_allocation(swept: tuple[Session, Path
     assert session.predict(refined.recipe).after.bits <= limits.bits
     again = session.refine_allocation(limits, AllocationRules(), Job())
     assert again == refined
+    small = session.refine_allocation(Limits(drop=5.0), AllocationRules(), Job(), "macs")
+    assert small.cost.macs <= session.cost.macs
+    assert small.drop is not None
+    assert small.drop.value <= 5
     assert not first.measured
 
 
@@ -159,6 +191,10 @@ def test_that_a_limit_on_time_needs_times_and_then_holds(
     untimed, store = swept
     with pytest.raises(UserError, match="not timed"):
         untimed.allocate(Limits(latency=1.0))
+    with pytest.raises(UserError, match="not timed"):
+        untimed.frontier("latency")
+    with pytest.raises(UserError, match="not timed"):
+        untimed.allocate(Limits(drop=1.0), least="latency")
     session = Session()
     session.open(Source(path=str(files[0])))
     session.set_task(TaskSource(data=str(files[1])))
