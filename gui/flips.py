@@ -4,7 +4,13 @@ from collections.abc import Iterable
 
 from PySide6.QtCore import QObject, Signal
 
-from featherweight.engine.events import AnyEvent, Failed, FlipsFound, SamplesShown
+from featherweight.engine.events import (
+    AnyEvent,
+    Failed,
+    FlipsFound,
+    SamplesShown,
+    TaskSummary,
+)
 from featherweight.engine.requests import ShowSamples
 from featherweight.engine.results import Picture
 from featherweight.gui.engine_client import EngineClient
@@ -12,6 +18,12 @@ from featherweight.gui.questions import NewestQuestion
 
 ASKED_AT_ONCE = 100
 MOST_KEPT = 4000
+TELL_CLASSES = frozenset({"top1", "agreement"})
+
+
+def has_classes(task: TaskSummary | None) -> bool:
+    """Say whether the outputs that a task measures are classes."""
+    return task is not None and bool(TELL_CLASSES & set(task.metrics))
 
 
 class Flips(QObject):

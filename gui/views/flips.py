@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from featherweight.engine.events import FlipsFound
 from featherweight.gui.document import Document
+from featherweight.gui.flips import has_classes
 from featherweight.gui.item_models.flip_classes import FlipClasses
 from featherweight.gui.item_models.flip_grid import FlipGrid
 from featherweight.gui.item_models.flip_words import (
@@ -41,7 +42,6 @@ NOTHING = (
 UNDER_WAY = ("Comparing…", "Both networks tell the class of every sample to measure on.")
 COMPARE = "Tell the class of every sample to measure on with both"
 SHOWN = "This is what is shown"
-WITH_CLASSES = frozenset({"top1", "agreement"})
 
 
 class FlipsView(QWidget):
@@ -110,6 +110,7 @@ class FlipsView(QWidget):
     def _build_gallery(self) -> QWidget:
         self.directions = ChoiceRow(("flips_all", *(f"flips_{one}" for one in DIRECTIONS)))
         self.directions.setContentsMargins(12, 2, 12, 4)
+        self.directions.name(("All", *titles(labelled=True).values()))
         self.grid = ThumbnailGrid()
         self.grid.setObjectName("flips_grid")
         self.grid.setAccessibleName("Samples whose class changed")
@@ -168,7 +169,7 @@ class FlipsView(QWidget):
         document, flips = self._document, self._document.flips
         if document.task is None:
             return NO_DATA
-        if not WITH_CLASSES & set(document.task.metrics):
+        if not has_classes(document.task):
             return NO_CLASSES
         if flips.failure:
             return "They cannot be compared", flips.failure
@@ -181,7 +182,8 @@ class FlipsView(QWidget):
     def _show_bar(self) -> None:
         document, flips = self._document, self._document.flips
         shown = flips.pair == self.bar.pair and not flips.failure
-        self.bar.button.setEnabled(document.can_sweep and self.bar.after.count() > 0 and not shown)
+        possible = document.can_find_flips and self.bar.after.count() > 0
+        self.bar.button.setEnabled(possible and not shown)
         self.bar.button.setToolTip(SHOWN if shown else COMPARE)
 
     def _show_found(self, found: FlipsFound) -> None:

@@ -28,7 +28,7 @@ Index = QModelIndex | QPersistentModelIndex
 Mark = Literal["danger", "good", "muted"]
 # A caption is what was and what is; the mark is the colour of what became of it.
 CAPTION, MARK = Qt.ItemDataRole.UserRole + 1, Qt.ItemDataRole.UserRole + 2
-NARROWEST, HEIGHT, SIDE = 132, 152, 96
+NARROWEST, HEIGHT, SIDE = 148, 152, 96
 TOP, LINE = 8, 17
 ARROW = "→"
 SEEN_MS = 30
@@ -56,7 +56,7 @@ class ThumbnailGrid(QListView):
         self.setItemDelegate(_Painter(self))
         self._tell = QTimer(self, singleShot=True, interval=SEEN_MS)
         self._tell.timeout.connect(self._tell_seen)
-        self.verticalScrollBar().valueChanged.connect(self._tell.start)
+        self.verticalScrollBar().valueChanged.connect(lambda: self._tell.start())
         self.verticalScrollBar().setSingleStep(HEIGHT // 3)
 
     def setModel(self, model: QAbstractItemModel | None) -> None:  # noqa: N802
@@ -112,7 +112,7 @@ class _Painter(QStyledItemDelegate):
         self._paint_image(painter, frame, index.data(Qt.ItemDataRole.DecorationRole))
         shade = QColor(getattr(shades, index.data(MARK)))
         painter.fillRect(QRect(frame.x(), frame.bottom() + 1, SIDE, 3), shade)
-        first = QRect(box.x() + 4, frame.bottom() + 5, box.width() - 8, LINE)
+        first = QRect(box.x() + 1, frame.bottom() + 5, box.width() - 2, LINE)
         strong = QFont(option.font)
         strong.setWeight(QFont.Weight.DemiBold)
         painter.setFont(strong)
