@@ -95,9 +95,7 @@ class Bench:
     def control(self, recovery: FineTuning | None) -> Right:
         """Return what the dense network gets right after as much extra training by labels."""
         if recovery:
-            recovery = msgspec.structs.replace(
-                recovery, gradual=0.0, distillation=0.0, hidden="none", teacher=""
-            )
+            recovery = by_labels(msgspec.structs.replace(recovery, gradual=0.0))
         if recovery not in self._controls:
             network = self.network
             if recovery:
@@ -119,6 +117,11 @@ class Bench:
                 cosines.append(functional.cosine_similarity(*pair, dim=1))
         every = torch.cat(cosines)
         return Measured(float(every.mean()), float(every.std()) / math.sqrt(len(every)))
+
+
+def by_labels(recovery: FineTuning) -> FineTuning:
+    """Return a training that asks no teacher."""
+    return msgspec.structs.replace(recovery, distillation=0.0, hidden="none", teacher="")
 
 
 def difference(first: Right, second: Right) -> Measured:

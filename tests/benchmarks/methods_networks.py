@@ -176,8 +176,12 @@ KINDS = {
 
 def opened(name: str, place: Path, fashion_folder: Path = FASHION) -> Bench:
     """Return a network of the table with its data, trained unless `place` holds its weights."""
-    kind = KINDS[name]
-    folder = place / name
+    return opened_kind(KINDS[name], place / name, fashion_folder)
+
+
+def opened_kind(kind: Kind, folder: Path, fashion_folder: Path) -> Bench:
+    """Return a network with its data, trained unless `folder` holds its weights."""
+    place = folder.parent
     folder.mkdir(parents=True, exist_ok=True)
     weights, samples = folder / "weights.safetensors", folder / "data.npz"
     if kind.data == "noise":

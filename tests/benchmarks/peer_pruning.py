@@ -79,7 +79,7 @@ def _attempt(
     try:
         with _limited(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _prune(made, inputs, kept, ratio, told)
+            prune(made, inputs, kept, ratio, told)
             found = zoo_checks.outputs_of(made.eval(), inputs)
     except FAILURES as error:
         first = next(iter(str(error).splitlines()), "")
@@ -92,9 +92,17 @@ def _attempt(
     return Peer("ok" if parameters < 1 else "removes nothing", parameters, macs, seconds)
 
 
-def _prune(
-    module: nn.Module, inputs: tuple[Tensor, ...], kept: list[str], ratio: float, told: bool
+def prune(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    kept: list[str],
+    ratio: float,
+    told: bool = False,
 ) -> None:
+    """Remove the channels of least L1 norm in place; `told` says how many heads attentions have.
+
+    Raises what the library raises.
+    """
     import torch_pruning
 
     layers = dict(module.named_modules())

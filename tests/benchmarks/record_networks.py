@@ -1,0 +1,139 @@
+"""The networks of the record, each with a stronger one that it may learn from."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from methods_bench import Bench
+from methods_data import Pair, digits, fashion, standardized
+from methods_networks import KINDS, Kind, Training, opened_kind
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from featherweight.engine.events import Source
+from featherweight.engine.jobs import Job
+from featherweight.engine.session import Session
+
+TEACHER = "teacher.fwz"
+REACH = 2
+
+
+@dataclass(frozen=True)
+class Taught:
+    """How a teacher is trained: on images shifted at random and, where they may be, mirrored."""
+
+    epochs: int
+    mirrored: bool
+    batch: int = 128
+    rate: float = 3e-3
+    decay: float = 0.05
+
+
+def _record(name: str, **changed: object) -> Kind:
+    return replace(KINDS[name], recovery=0, standard=True, **changed)  # type: ignore[arg-type]
+
+
+NETWORKS = {
+    "lenet-300-100": _record("LeNet-300", batch=1),
+    "digits": _record("digits-300"),
+    "lenet-5": _record("LeNet-5", training=Training(6, 128, 1e-3)),
+    "residual": _record("residual", batch=1, training=Training(6, 128, 3e-3)),
+}
+TEACHERS = {"fashion": Taught(10, True), "digits": Taught(30, False)}
+
+
+class Convolutional(nn.Sequential):
+    """Four 3×3 convolutions of 32 to 128 filters, 245,000 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            _filters(1, 32),
+            nn.MaxPool2d(2),
+            _filters(32, 64),
+            nn.MaxPool2d(2),
+            _filters(64, 128),
+            _filters(128, 128),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(128, 10),
+        )
+
+
+def convolutional() -> nn.Module:
+    """Return the teacher."""
+    return Convolutional()
+
+
+def opened_with_teacher(name: str, place: Path, fashion_folder: Path) -> Bench:
+    """Return a network with its data, a teacher beside its file; what is there is not trained."""
+    kind = NETWORKS[name]
+    bench = opened_kind(kind, place / name, fashion_folder)
+    beside = place / name / TEACHER
+    if not beside.exists():
+        made = place / f"{kind.data}-{TEACHER}"
+        if not made.exists():
+            pairs = fashion(fashion_folder) if kind.data == "fashion" else digits(place)
+            _write_teacher(standardized(*pairs)[0], TEACHERS[kind.data], made)
+        shutil.copyfile(made, beside)
+    return bench
+
+
+def _write_teacher(pair: Pair, how: Taught, target: Path) -> None:
+    torch.manual_seed(0)
+    module = convolutional().to(memory_format=torch.channels_last)
+    _train(module, pair, how)
+    weights = target.with_suffix(".safetensors")
+    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, weights)
+    session = Session()
+    module_name = Path(__file__).stem
+    session.open(
+        Source(
+            path=str(weights),
+            factory=f"{module_name}:{convolutional.__name__}",
+            trust=(module_name,),
+            input_shapes=((1, 1, 28, 28),),
+        )
+    )
+    session.export("", "archive", str(target), Job())
+
+
+def _train(module: nn.Module, pair: Pair, how: Taught) -> None:
+    images, labels = (torch.from_numpy(part) for part in pair)
+    background = float(np.min(pair[0]))
+    steps = len(images) // how.batch
+    optimizer = torch.optim.AdamW(module.parameters(), lr=how.rate, weight_decay=how.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, how.rate, total_steps=how.epochs * steps, pct_start=0.2
+    )
+    module.train()
+    for epoch in range(how.epochs):
+        # The last epochs see images as they are: mirrored ones are none that are measured.
+        mirrored = how.mirrored and epoch < how.epochs - 2
+        for batch in torch.randperm(len(images))[: steps * how.batch].split(how.batch):
+            given = _moved(images[batch], background, mirrored)
+            optimizer.zero_grad()
+            functional.cross_entropy(module(given), labels[batch]).backward()
+            optimizer.step()
+            schedule.step()
+    module.eval()
+
+
+def _moved(images: Tensor, background: float, mirrored: bool) -> Tensor:
+    """Shift a batch by up to two pixels and mirror half of it; (n, 1, 28, 28)."""
+    side = images.shape[-1]
+    padded = functional.pad(images, (REACH,) * 4, value=background)
+    down, right = torch.randint(0, 2 * REACH + 1, (2,)).tolist()
+    moved = padded[:, :, down : down + side, right : right + side]
+    if mirrored:
+        half = torch.rand(len(moved)) < 0.5
+        moved = torch.where(half[:, None, None, None], moved.flip(3), moved)
+    return moved.contiguous(memory_format=torch.channels_last)
+
+
+def _filters(given: int, made: int) -> nn.Sequential:
+    convolution = nn.Conv2d(given, made, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(made), nn.ReLU())
