@@ -84,7 +84,8 @@ def _compressed(
     collect = Collector(task, recipe.calibration, job).collect
     if recipe.preparation:
         ground = Ground(network, opened.coupling, chosen, task)
-        network = prepared(ground, recipe.preparation, recipe.seed, checkpoints, job)
+        found = prepared(ground, recipe.preparation, recipe.seed, checkpoints, job)
+        network, chosen = found.network, found.chosen
         job.shift_points(preparing_steps(recipe.preparation, task))
     made = restructured(network, opened.coupling, chosen, job.check, collect)
     constrain(made, at_once(chosen, recipe.recovery), job.check, collect)

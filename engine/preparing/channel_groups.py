@@ -29,12 +29,15 @@ class Slices:
         along = values.movedim(self.dimension, 0).reshape(len(self.places), -1).sum(1)
         return values.new_zeros(count + 1).index_add_(0, self.places, along)[:count]
 
-    def scale(self, factors: Tensor) -> None:
-        """Multiply every channel's slice by its factor, in place."""
-        along = torch.cat([factors, factors.new_ones(1)])[self.places]
+    def along(self, factors: Tensor) -> Tensor:
+        """Return the factor of each index, 1 without a channel, to multiply the tensor with."""
         shape = [1] * self.tensor.ndim
         shape[self.dimension] = -1
-        self.tensor.mul_(along.reshape(shape))
+        return torch.cat([factors, factors.new_ones(1)])[self.places].reshape(shape)
+
+    def scale(self, factors: Tensor) -> None:
+        """Multiply every channel's slice by its factor, in place."""
+        self.tensor.mul_(self.along(factors))
 
 
 class ChannelGroups:

@@ -9,11 +9,7 @@ import torch
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.channel_ids import IntArray
 from featherweight.engine.methods.masks import largest
-from featherweight.engine.methods.structure.channel_pruning import (
-    ChannelPruning,
-    atom_widths,
-    plan,
-)
+from featherweight.engine.methods.structure.channel_pruning import atom_widths
 from featherweight.engine.network import Network
 from featherweight.engine.preparing.channel_groups import ChannelGroups, groups_of
 from featherweight.engine.preparing.ground import Ground
@@ -83,11 +79,7 @@ def thinnings(ground: Ground) -> Iterator[Thinning]:
     that was predicted. Raises UserError where a score would not find what was led to zero, and
     what `plan` raises.
     """
-    pruning = {
-        name: methods.structure
-        for name, methods in ground.chosen.items()
-        if isinstance(methods.structure, ChannelPruning)
-    }
+    pruning = ground.pruning
     for name, method in pruning.items():
         if method.score == "fpgm":
             raise UserError(
@@ -95,7 +87,6 @@ def thinnings(ground: Ground) -> Iterator[Thinning]:
                 "find the channels that a preparation leads to zero.",
                 "Set its score to l1.",
             )
-    removed = plan(ground.network, ground.coupling, pruning).atoms
     for found in ground.coupling.sets:
         if not any(name in pruning for name in found.layers):
             continue
@@ -103,7 +94,7 @@ def thinnings(ground: Ground) -> Iterator[Thinning]:
         kinds = np.unique(widths, axis=0, return_inverse=True)[1].reshape(-1)
         for kind in range(int(kinds.max()) + 1):
             atoms = found.atoms[kinds == kind]
-            gone = int(np.isin(atoms, removed).sum())
+            gone = int(np.isin(atoms, ground.removal.atoms).sum())
             if gone:
                 yield Thinning(atoms, gone)
 

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.preparing.channel_groups import Slices
 from featherweight.engine.weight_forms import FloatForm, TrainableForm
 
 TEMPERATURE, LOWER, UPPER = 2 / 3, -0.1, 1.1
@@ -68,32 +69,18 @@ class GatedForm(TrainableForm):
         super().__init__(tuple(weight.shape))
         self.values = weight
         self.gates = nn.ModuleList()
-        self._places: list[tuple[Tensor, tuple[int, ...]] | None] = []
+        self._slices: list[Slices | None] = []
 
-    def put_gates(self, gates: Gates) -> None:
-        """Multiply from now on with gates of the weight's shape."""
+    def put_gates(self, gates: Gates, slices: Slices | None = None) -> None:
+        """Multiply from now on with gates for slices, or of the weight's shape."""
         self.gates.append(gates)
-        self._places.append(None)
-
-    def put_gates_along(self, gates: Gates, dimension: int, places: Tensor) -> None:
-        """Multiply from now on with the gate at each index along a dimension.
-
-        `places` (int64) are numbers of gates; one beyond the last is for what has none.
-        """
-        self.gates.append(gates)
-        shape = [1] * len(self.shape)
-        shape[dimension] = -1
-        self._places.append((places, tuple(shape)))
+        self._slices.append(slices)
 
     def forward(self) -> Tensor:
         """Return the weight, float32."""
         weight: Tensor = self.values
-        for gates, along in zip(self.gates, self._places, strict=True):
-            factors = gates()
-            if along is not None:
-                places, shape = along
-                factors = torch.cat([factors, factors.new_ones(1)])[places].reshape(shape)
-            weight = weight * factors
+        for gates, slices in zip(self.gates, self._slices, strict=True):
+            weight = weight * (slices.along(gates()) if slices else gates())
         return weight
 
     def settled(self) -> FloatForm:

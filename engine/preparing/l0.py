@@ -23,7 +23,7 @@ from featherweight.engine.preparing.channel_leads import (
 from featherweight.engine.preparing.gates import GatedForm, Gates
 from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.preparing.leading import Lead
-from featherweight.engine.preparing.weight_leads import WeightLead, thinned, thinned_weights
+from featherweight.engine.preparing.weight_leads import WeightLead, thinned
 from featherweight.engine.weight_forms import CompactLayer, form_lock
 
 # log α at the border of what goes, and how it grows with the logarithm of the size.
@@ -33,20 +33,30 @@ PULL = 6.0
 
 
 class GatedWeightLead(WeightLead):
-    """Weights with a gate each."""
+    """Weights with a gate each. Those of `channels` that go will go with them."""
 
-    def __init__(self, weight: nn.Parameter, sparsity: SparsityMethod, form: GatedForm) -> None:
+    def __init__(
+        self, weight: Tensor, sparsity: SparsityMethod, channels: list["GatedChannelLead"]
+    ) -> None:
         super().__init__(weight, sparsity)
+        self.channels = [
+            (lead.memory, slices)
+            for lead in channels
+            for slices in lead.whole.slices
+            if slices.tensor is weight
+        ]
         self.gates = Gates(_logits(weight.detach().abs() / self.border))
-        form.put_gates(self.gates)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return log α of the gates."""
         return [self.gates.logits]
 
     def ranked(self) -> Tensor:
-        """Return the weight times how open its gate is."""
-        return self.weight * self.gates.logits.sigmoid()
+        """Return the weight times how open its gate is, zero where its channel goes."""
+        ranked = self.weight * self.gates.logits.sigmoid()
+        for memory, slices in self.channels:
+            ranked = ranked * slices.along(memory.stays.float())
+        return ranked
 
     def ready(self, step: int, wanted: float) -> None:
         """Look every few steps which weights would stay now, and draw the gates."""
@@ -129,11 +139,7 @@ def leads(ground: Ground, network: Network) -> list[Lead]:
     Raises UserError where there are none.
     """
     forms = _Forms(network)
-    found: list[Lead] = [
-        GatedWeightLead(weight, sparsity, forms.form(name, tensor))
-        for name, layer, sparsity in thinned(ground, network)
-        for tensor, weight in thinned_weights(layer, sparsity).items()
-    ]
+    channels: list[GatedChannelLead] = []
     for thinning in thinnings(ground):
         reading = _reading(ground, network, thinning)
         if reading is None:
@@ -141,9 +147,14 @@ def leads(ground: Ground, network: Network) -> list[Lead]:
         led = ChannelGroups(list(reading.values()), len(thinning.atoms))
         lead = GatedChannelLead(thinning, led, whole_groups(ground, network, thinning))
         for name, slices in reading.items():
-            form = forms.form(name, "weight")
-            form.put_gates_along(lead.gates, slices.dimension, slices.places)
-        found.append(lead)
+            forms.form(name, "weight").put_gates(lead.gates, slices)
+        channels.append(lead)
+    # Channels choose first, so that no weight stays in one that goes.
+    found: list[Lead] = [*channels]
+    for each in thinned(ground, network):
+        weights = GatedWeightLead(each.weight, each.sparsity, channels)
+        forms.form(each.layer, each.tensor).put_gates(weights.gates)
+        found.append(weights)
     if not found:
         raise UserError(
             "No layer takes part in the preparation: none has a sparsity that zeroes some of its "

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from featherweight.engine.jobs import Job
-from featherweight.engine.network import Network
 from featherweight.engine.preparing.ground import Ground
+from featherweight.engine.preparing.learning_compression import learn_compression
+from featherweight.engine.preparing.prepared import Prepared
 from featherweight.engine.preparing.sparse_training import train_sparse
 from featherweight.engine.recovering.batches import Batches, batch_size
 from featherweight.engine.task import Task
@@ -13,8 +14,10 @@ from featherweight.engine.trainings import Preparation
 
 def prepared(
     ground: Ground, settings: Preparation, seed: int, folder: Path | None, job: Job
-) -> Network:
+) -> Prepared:
     """Return a trained copy of the network, of the same shape, that hardly misses what goes.
+
+    With it come the methods of its layers, whose ranks a learning-compression chooses anew.
 
     The same ground, settings and seed give the same weights, bit for bit, also where the run was
     cancelled and goes on from its checkpoint in `folder`. Advances `job` by `steps_of` steps, and
@@ -23,7 +26,9 @@ def prepared(
     Raises CancelledError, and UserError where no layer takes part, the loss is no number any more,
     nothing can be trained or a checkpoint cannot be written.
     """
-    return train_sparse(ground, settings, seed, folder, job)
+    if settings.way == "learning-compression":
+        return learn_compression(ground, settings, seed, folder, job)
+    return Prepared(train_sparse(ground, settings, seed, folder, job), dict(ground.chosen))
 
 
 def steps_of(settings: Preparation, task: Task) -> int:

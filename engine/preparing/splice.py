@@ -17,9 +17,8 @@ from featherweight.engine.preparing.weight_leads import (
     NO_SPARSITY,
     WeightLead,
     thinned,
-    thinned_weights,
 )
-from featherweight.engine.weight_forms import CompactLayer, FloatForm, TrainableForm
+from featherweight.engine.weight_forms import CompactLayer, FloatForm, TrainableForm, WeightForm
 
 GOES, COMES = 0.9, 1.1
 
@@ -68,13 +67,13 @@ def leads(ground: Ground, network: Network) -> list[Lead]:
     Raises UserError where there are none.
     """
     found: list[Lead] = []
-    for name, layer, sparsity in list(thinned(ground, network)):
-        forms = {}
-        for tensor, weight in thinned_weights(layer, sparsity).items():
-            lead = SplicedLead(weight, sparsity)
-            forms[tensor] = SplicedForm(weight, lead.memory)
-            found.append(lead)
-        network.replace(name, CompactLayer(layer, dict(forms)))
+    forms: dict[str, dict[str, WeightForm]] = {}
+    for each in thinned(ground, network):
+        lead = SplicedLead(each.weight, each.sparsity)
+        forms.setdefault(each.layer, {})[each.tensor] = SplicedForm(each.weight, lead.memory)
+        found.append(lead)
+    for name, held in forms.items():
+        network.replace(name, CompactLayer(network.layer(name), held))
     if not found:
         raise NO_SPARSITY
     return found

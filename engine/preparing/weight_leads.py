@@ -1,11 +1,13 @@
 """Weights of layers with a sparsity, led to zero one by one."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from featherweight.engine.errors import UserError
+from featherweight.engine.methods.budgets import ShareMethod
 from featherweight.engine.methods.method import FactorMethod, SparsityMethod, stored_weights
 from featherweight.engine.network import Network
 from featherweight.engine.preparing.ground import Ground
@@ -65,23 +67,30 @@ class WeightLead(Lead):
         return int(self.weight.count_nonzero()) / self.weights
 
 
-def thinned(ground: Ground, network: Network) -> Iterator[tuple[str, nn.Module, SparsityMethod]]:
-    """Give the layers of a copy of the ground's network whose sparsity zeroes some weights.
+@dataclass(frozen=True)
+class Thinned:
+    """A tensor of a layer in the copy that trains, and what zeroes some of its weights."""
 
-    Not those that become factors first: other weights will be zeroed there.
+    layer: str
+    tensor: str
+    weight: nn.Parameter
+    sparsity: SparsityMethod
+
+
+def thinned(ground: Ground, network: Network) -> list[Thinned]:
+    """Return the tensors of a copy of the ground's network that will lose weights to a sparsity.
+
+    Not those of layers that become factors first: other weights will be zeroed there.
     """
-    for name, methods in ground.chosen.items():
-        if methods.sparsity is None or isinstance(methods.structure, FactorMethod):
-            continue
-        layer = network.layer(name)
-        if any(_loses(layer.get_parameter(one), methods.sparsity) for one in stored_weights(layer)):
-            yield name, layer, methods.sparsity
-
-
-def thinned_weights(layer: nn.Module, sparsity: SparsityMethod) -> dict[str, nn.Parameter]:
-    """Return the tensors of a layer that lose weights, by name."""
-    tensors = {name: layer.get_parameter(name) for name in stored_weights(layer)}
-    return {name: value for name, value in tensors.items() if _loses(value, sparsity)}
+    return [
+        Thinned(name, tensor, weight, sparsity)
+        for name, methods in ground.chosen.items()
+        if methods.sparsity and not isinstance(methods.structure, FactorMethod)
+        for tensor in stored_weights(network.layer(name))
+        for weight in [network.layer(name).get_parameter(tensor)]
+        for sparsity in [_on_all(methods.sparsity, weight.numel(), ground.left(f"{name}.{tensor}"))]
+        if sparsity.kept(weight.numel()) < weight.numel()
+    ]
 
 
 def weight_leads(ground: Ground, network: Network, kind: type[WeightLead]) -> list[Lead]:
@@ -89,15 +98,16 @@ def weight_leads(ground: Ground, network: Network, kind: type[WeightLead]) -> li
 
     Raises UserError where there is none.
     """
-    found: list[Lead] = [
-        kind(weight, sparsity)
-        for _, layer, sparsity in thinned(ground, network)
-        for weight in thinned_weights(layer, sparsity).values()
-    ]
+    found: list[Lead] = [kind(each.weight, each.sparsity) for each in thinned(ground, network)]
     if not found:
         raise NO_SPARSITY
     return found
 
 
-def _loses(weight: Tensor, sparsity: SparsityMethod) -> bool:
-    return sparsity.kept(weight.numel()) < weight.numel()
+def _on_all(sparsity: SparsityMethod, count: int, left: float) -> SparsityMethod:
+    """Return what keeps as many of all weights as the sparsity keeps of the share left."""
+    if left == 1.0 or not isinstance(sparsity, ShareMethod):
+        return sparsity
+    # Half a weight more is far from the whole numbers on both sides, whatever floats lose.
+    gone = (count - sparsity.kept(round(count * left)) + 0.5) / count
+    return msgspec.structs.replace(sparsity, sparsity=gone, budget="layer")
