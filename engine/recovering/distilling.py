@@ -85,7 +85,7 @@ class Teacher:
 class Hints:
     """Hidden layers of a network and of its teacher that are compared, as hooks catch them."""
 
-    kind: Literal["outputs", "attention"]
+    kind: Literal["outputs", "attention", "representation", "relations"]
     own: dict[str, Tensor] = field(default_factory=dict)
     taught: dict[str, Tensor] = field(default_factory=dict)
     handles: list[RemovableHandle] = field(default_factory=list)
