@@ -1,6 +1,7 @@
 """Changes of the recipe: computed as plain data, kept as commands that can be undone."""
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -9,10 +10,12 @@ from PySide6.QtGui import QUndoCommand
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import Slot
 from featherweight.engine.recipe import Choice, Recipe, Setting
-from featherweight.engine.trainings import FineTuning
+from featherweight.engine.trainings import FineTuning, Preparation, Reconstruction
 
 COUPLED_METHOD = "channel_pruning"
 Key = tuple[str, ...]
+TrainingPart = Literal["preparation", "reconstruction", "recovery"]
+Training = FineTuning | Preparation | Reconstruction
 
 
 class Change(Struct, frozen=True):
@@ -65,12 +68,15 @@ def moved_control(recipe: Recipe, edit: Edit) -> Key | None:
     return (edit.slot, old.method, *moved, *edit.names) if len(moved) == 1 else None
 
 
-def moved_recovery(old: FineTuning | None, new: FineTuning | None) -> Key | None:
-    """Return the key of the one option of the recovery that was moved, None for more."""
+def moved_training(part: TrainingPart, old: Training | None, new: Training | None) -> Key | None:
+    """Return the key of the one option that was moved in a training, None for more.
+
+    `part` is the field of the recipe that holds it.
+    """
     if old is None or new is None:
         return None
     moved = _differing(msgspec.structs.asdict(old), msgspec.structs.asdict(new))
-    return ("recovery", *moved) if len(moved) == 1 else None
+    return (part, *moved) if len(moved) == 1 else None
 
 
 def _wanted(layers: dict[str, Layer], recipe: Recipe, edit: Edit) -> dict[str, Setting | None]:

@@ -58,13 +58,13 @@ class Document(AllocationIntents):
         self.latency: LatencyMeasured | None = None
         self.sensitivity: SensitivityEstimated | None = None
         self.details: dict[str, LayerDetails] = {}
-        self._client = client
+        self._client, self._folder = client, folder
         self._opening = Opening(client, TrustMemory(folder / "trusted.yaml"), self)
         self._keeper = Keeper(folder / "projects", self._as_project, self)
         self._predicting = NewestQuestion(client.send)
         self._describing = NewestQuestion(client.send)
         self.strengths = StrengthTraces(client, self)
-        self.atlas = AtlasReadings(client, self._read_before, self)
+        self.atlas = AtlasReadings(client, lambda: str(self.atlas_folder), self)
         self._connect()
 
     def _connect(self) -> None:
@@ -194,8 +194,10 @@ class Document(AllocationIntents):
         """The folder of archives and checkpoints."""
         return results_folder(self._keeper.placed(Path(self.name).stem))
 
-    def _read_before(self) -> str:
-        return str(self.atlas_folder) if self.path is not None else ""
+    @property
+    def atlas_folder(self) -> Path:
+        """The folder of what sweeps read, of all projects: readings go by network and data."""
+        return self._folder / "atlas"
 
     def save(self) -> None:
         """Write the project file now where something changed."""
@@ -218,7 +220,8 @@ class Document(AllocationIntents):
 
     def receive(self, event: AnyEvent) -> None:
         """Take an event of the engine."""
-        takers = (self._opening, self._runs, self.strengths, self.atlas, self.allocations)
+        asked = (self.strengths, self.atlas, self.allocations, self.flips)
+        takers = (self._opening, self._runs, *asked)
         if any(taker.take(event) for taker in takers):
             return
         predicted = self._predicting.answered(event.id)
@@ -272,6 +275,7 @@ class Document(AllocationIntents):
         self.strengths.forget()
         self.atlas.forget()
         self.allocations.forget()
+        self.flips.forget()
         self.holds = project.holds.among(self.layers) if project else Holds()
         self._editor.begin(self.layers, project.recipe if project else Recipe())
         self._runs.begin(project.unfinished if project else None)
@@ -293,6 +297,7 @@ class Document(AllocationIntents):
         if task != self.task:
             self.atlas.forget()
             self.allocations.forget()
+            self.flips.forget()
         elif self.atlas.plan is not None:
             # The engine died: the new one has the task again.
             self.atlas.ask(self.atlas.plan)
@@ -324,6 +329,7 @@ class Document(AllocationIntents):
         self.strengths.forget()
         self.atlas.lose_engine()
         self.allocations.lose_engine()
+        self.flips.lose_engine()
         again = self._opening.lose_engine()
         self._runs.lose_engine()
         self.noticed.emit(sentence, f"{hint} {again}".rstrip(), log)
@@ -333,7 +339,7 @@ class Document(AllocationIntents):
     def _as_project(self) -> Project | None:
         recipe = self.recipe
         held = None if self.holds.empty else self.holds
-        kept = recipe.layers or recipe.recovery or held or self.results or self.unfinished
+        kept = recipe != Recipe() or held or self.results or self.unfinished
         if self.source is None or not (kept or self.path):
             return None
         return Project(

@@ -19,6 +19,7 @@ class DocumentSignals(QObject):
     results_changed = Signal()
     job_changed = Signal()  # state, progress or another job; see `job`
     point_added = Signal(str, int, float)  # series, step, value; also kept in job.points
+    rate_found = Signal(object)  # engine.events.LearningRateFound
     latency_changed = Signal()  # layers now carry latency and share
     sensitivity_changed = Signal()  # layers now carry sensitivity or why not, or none any more
     details_changed = Signal(str)  # layer whose details are in `details`

@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from featherweight.engine.events import JobStarted, Point, Progress
 
-JobKind = Literal["compress", "export", "sensitivity", "sweep", "refine", "blame"]
+JobKind = Literal["compress", "export", "sensitivity", "sweep", "refine", "blame", "rate", "flips"]
 JobState = Literal["running", "cancelling", "cancelled", "interrupted", "failed", "done"]
 
 
@@ -14,7 +14,8 @@ class Job(Struct, kw_only=True):
     """A job with its progress and the points of its live charts, by series as (step, value).
 
     `cancelled` was asked for, `interrupted` is the engine's death; both can be resumed where the
-    job compresses or sweeps. `left` are estimated seconds, None while unknown.
+    job compresses or sweeps, unless it was `discarded`. `left` are estimated seconds, None while
+    unknown.
     """
 
     request: int
@@ -26,6 +27,7 @@ class Job(Struct, kw_only=True):
     stage: str = ""
     left: float | None = None
     resumed_at: int = 0
+    discarded: bool = False
     points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property
@@ -36,7 +38,8 @@ class Job(Struct, kw_only=True):
     @property
     def resumable(self) -> bool:
         """Whether starting it again goes on where it was stopped."""
-        return self.kind in ("compress", "sweep") and self.state in ("cancelled", "interrupted")
+        stopped = self.state in ("cancelled", "interrupted") and not self.discarded
+        return self.kind in ("compress", "sweep") and stopped
 
     @property
     def share(self) -> float:

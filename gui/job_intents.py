@@ -9,14 +9,14 @@ from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.readings import SweepPlan
 from featherweight.engine.results import Result
 from featherweight.gui.engine_client import EngineClient
+from featherweight.gui.flips import Flips, has_classes
 from featherweight.gui.job import Job
-from featherweight.gui.kept_results import free_name
+from featherweight.gui.kept_results import drop_checkpoints, free_name
 from featherweight.gui.project_file import Unfinished
 from featherweight.gui.recipe_intents import RecipeIntents
 from featherweight.gui.runs import ExportFormat, Runs
 
 INTEGERS = IntegerOptions()
-ATLAS = "atlas"
 
 
 class JobIntents(RecipeIntents):
@@ -27,7 +27,11 @@ class JobIntents(RecipeIntents):
         self.network: NetworkSummary | None = None
         self.task: TaskSummary | None = None
         self.results: tuple[Result, ...] = ()
+        self.flips = Flips(client, self)
         self._runs = Runs(client, self)
+        self._runs.flipped.connect(self.flips.end)
+        self._runs.rate_found.connect(self.rate_found)
+        self._runs.discarded.connect(self._drop_checkpoints)
 
     @property
     def results_folder(self) -> Path:
@@ -36,8 +40,8 @@ class JobIntents(RecipeIntents):
 
     @property
     def atlas_folder(self) -> Path:
-        """The folder of what sweeps read."""
-        return self.results_folder / ATLAS
+        """The folder of what sweeps read, of all projects: readings go by network and data."""
+        raise NotImplementedError
 
     @property
     def job(self) -> Job | None:
@@ -71,9 +75,19 @@ class JobIntents(RecipeIntents):
         return self.idle and self.task is not None and self.unfinished is not None
 
     @property
+    def can_find_rate(self) -> bool:
+        """Whether there are a task and a recovery to find a learning rate for, and no job."""
+        return self.idle and self.task is not None and self.recipe.recovery is not None
+
+    @property
     def can_sweep(self) -> bool:
         """Whether there is a task to read settings on, and no job under way."""
         return self.idle and self.task is not None
+
+    @property
+    def can_find_flips(self) -> bool:
+        """Whether there is a task with classes, and no job under way."""
+        return self.idle and has_classes(self.task)
 
     def compress(self, name: str = "") -> None:
         """Run the recipe; its result is added to `results`."""
@@ -83,6 +97,10 @@ class JobIntents(RecipeIntents):
     def cancel(self) -> None:
         """Ask the job to stop; a run can be resumed."""
         self._runs.cancel()
+
+    def discard(self, job: Job) -> None:
+        """Throw away what a run has done that is under way or was left unfinished."""
+        self._runs.discard(job)
 
     def resume(self) -> None:
         """Go on with the run that was cancelled or interrupted."""
@@ -106,7 +124,25 @@ class JobIntents(RecipeIntents):
         if self.can_estimate:
             self._runs.estimate()
 
+    def find_learning_rate(self) -> None:
+        """Try rising learning rates for the recovery, a job; see `rate_found`."""
+        if self.can_find_rate:
+            self._runs.find_rate(self.recipe)
+
+    def find_flips(self, before: str, after: str) -> None:
+        """Compare the classes of two results by their archives, empty ones for the original.
+
+        It is a job; see `flips`.
+        """
+        if self.can_find_flips:
+            places = [str(self.results_folder / name) if name else "" for name in (before, after)]
+            self.flips.begin(before, after)
+            self._runs.find_flips(*places)
+
     def sweep(self, plan: SweepPlan) -> None:
         """Read what is missing of a plan, a job; started again it goes on where it was."""
         if self.can_sweep:
             self._runs.sweep(plan, self.atlas_folder)
+
+    def _drop_checkpoints(self) -> None:
+        drop_checkpoints(self.results_folder)

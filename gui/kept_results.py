@@ -1,6 +1,7 @@
 """The results of a project as they are named and thrown away, with their archives on disk."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -41,3 +42,9 @@ def deleted(results: Results, place: int, folder: Path) -> Results:
                 "Close what holds the file open, or change its permissions.",
             ) from error
     return left
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of runs that nobody wants to go on with; what cannot go stays."""
+    for checkpoint in folder.glob("*.checkpoint"):
+        shutil.rmtree(checkpoint, ignore_errors=True)

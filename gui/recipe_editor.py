@@ -11,14 +11,15 @@ from featherweight.engine.errors import UserError
 from featherweight.engine.layer import Layer
 from featherweight.engine.options import MethodDescription, Scalar, describe
 from featherweight.engine.recipe import Recipe, read_recipe, recipe_to_yaml
-from featherweight.engine.trainings import FineTuning
 from featherweight.gui.commands import (
     Edit,
     Key,
     RecipeCommand,
+    Training,
+    TrainingPart,
     edited,
     moved_control,
-    moved_recovery,
+    moved_training,
     with_choices,
 )
 from featherweight.gui.project_file import write_whole
@@ -62,11 +63,12 @@ class RecipeEditor(QObject):
             left = msgspec.structs.replace(self.recipe, layers=kept)
             self._push(f"Clear {_counted(cleared)}", left)
 
-    def set_recovery(self, recovery: FineTuning | None) -> None:
-        """Choose how the network is trained after compression."""
-        if recovery != self.recipe.recovery:
-            recipe = msgspec.structs.replace(self.recipe, recovery=recovery)
-            self._push("Recovery", recipe, moved_recovery(self.recipe.recovery, recovery))
+    def set_training(self, part: TrainingPart, training: Training | None) -> None:
+        """Choose how the network is trained before, right after or long after compression."""
+        old: Training | None = getattr(self.recipe, part)
+        if training != old:
+            recipe = msgspec.structs.replace(self.recipe, **{part: training})
+            self._push(part.capitalize(), recipe, moved_training(part, old, training))
 
     def set_option(self, name: str, value: Scalar) -> None:
         """Change an option of the whole recipe, such as on how many samples methods measure."""

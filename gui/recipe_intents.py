@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 from PySide6.QtCore import QObject
 
 from featherweight.engine.options import SLOTS, MethodDescription, Scalar, Slot
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.trainings import FineTuning
-from featherweight.gui.commands import Edit, with_choices
+from featherweight.gui.commands import Edit, Training, TrainingPart, with_choices
 from featherweight.gui.document_signals import DocumentSignals
 from featherweight.gui.recipe_editor import RecipeEditor
 
@@ -56,7 +57,19 @@ class RecipeIntents(DocumentSignals):
 
     def set_recovery(self, recovery: FineTuning | None) -> None:
         """Choose how the network is trained after compression, as one step that can be undone."""
-        self._editor.set_recovery(recovery)
+        self._editor.set_training("recovery", recovery)
+
+    def set_training(self, part: TrainingPart, training: Training | None) -> None:
+        """Choose a training of the recipe, by its field, as one step that can be undone."""
+        self._editor.set_training(part, training)
+
+    def use_learning_rate(self, rate: float) -> None:
+        """Recover at a learning rate that was found, as a step of its own."""
+        recovery = self.recipe.recovery
+        if recovery is not None and recovery.learning_rate != rate:
+            recovery = msgspec.structs.replace(recovery, learning_rate=rate)
+            recipe = msgspec.structs.replace(self.recipe, recovery=recovery)
+            self._editor.use(recipe, "Suggested learning rate")
 
     def set_recipe_option(self, name: str, value: Scalar) -> None:
         """Change an option of the whole recipe, as one step that can be undone."""

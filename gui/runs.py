@@ -1,5 +1,6 @@
 """The job that runs: starting, watching, cancelling and resuming it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -13,23 +14,27 @@ from featherweight.engine.events import (
     Compressed,
     Exported,
     Failed,
+    FlipsFound,
     GuiltyFound,
     IntegerOptions,
     JobStarted,
+    LearningRateFound,
     Point,
     Progress,
     ReadingsTaken,
     SensitivityEstimated,
     SweepEnded,
 )
-from featherweight.engine.readings import AllocationRules, Limits, SweepPlan
+from featherweight.engine.readings import AllocationRules, Limits, Resource, SweepPlan
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.requests import (
     AnyRequest,
     Compress,
     EstimateSensitivity,
     ExportResult,
+    FindFlips,
     FindGuilty,
+    FindLearningRate,
     RefineAllocation,
     Sweep,
 )
@@ -53,6 +58,9 @@ class Runs(QObject):
     swept = Signal(object)  # SweepSummary, None where the sweep was stopped before its end
     allocated = Signal(object)  # Allocation that the real network corrected
     blamed = Signal(object)  # layers that lose more than predicted
+    rate_found = Signal(object)  # LearningRateFound
+    flipped = Signal(object)  # FlipsFound, Failed, None where the comparison was stopped
+    discarded = Signal()  # what the unfinished run has done is wanted no more
     noticed = Signal(str, str, str)
 
     def __init__(self, client: EngineClient, parent: QObject) -> None:
@@ -108,17 +116,38 @@ class Runs(QObject):
         """Read what is missing of a plan; readings are kept in `store`."""
         store.mkdir(parents=True, exist_ok=True)
         request = self._client.send(Sweep(id=0, plan=plan, store=str(store)))
-        self.job = Job(request=request, kind="sweep", name="Sweep")
+        self.job = Job(request=request, kind="sweep", name=_sweep_name(plan))
         self.touched.emit()
         self.changed.emit()
 
-    def refine(self, limits: Limits, rules: AllocationRules) -> None:
+    def refine(self, limits: Limits, rules: AllocationRules, least: Resource) -> None:
         """Correct an allocation with the real network."""
-        self._start(RefineAllocation(id=0, limits=limits, rules=rules), "refine", "Refined budget")
+        request = RefineAllocation(id=0, limits=limits, rules=rules, least=least)
+        self._start(request, "refine", "Refined budget")
 
     def blame(self, recipe: Recipe) -> None:
         """Name the layers of a recipe that lose more than was predicted."""
         self._start(FindGuilty(id=0, recipe=recipe), "blame", "Layers to blame")
+
+    def find_rate(self, recipe: Recipe) -> None:
+        """Try rising learning rates on the network that a recipe makes."""
+        self._start(FindLearningRate(id=0, recipe=recipe), "rate", "Learning rates")
+
+    def find_flips(self, before: str, after: str) -> None:
+        """Compare the classes of two archives, or of the network where a path is empty."""
+        self._start(FindFlips(id=0, after=after, before=before), "flips", "Flipped samples")
+
+    def discard(self, job: Job) -> None:
+        """Throw away a run, which is under way or was left unfinished, unless it has ended."""
+        if job is not self.job or job.state in ("done", "failed"):
+            return
+        job.discarded = True
+        if job.active:
+            self.cancel()
+        else:
+            self._set_unfinished(None)
+            self.discarded.emit()
+            self.changed.emit()
 
     def cancel(self) -> None:
         """Ask the job to stop."""
@@ -141,38 +170,30 @@ class Runs(QObject):
                 return True
             case Compressed(result=result):
                 self._set_unfinished(None)
-                self._set_state("done")
-                self.compressed.emit(result)
-                return True
+                return self._end(self.compressed.emit, result)
             case Exported(export=export):
-                self._set_state("done")
-                self.exported.emit(export)
-                return True
+                return self._end(self.exported.emit, export)
             case SensitivityEstimated():
-                self._set_state("done")
-                self.estimated.emit(event)
-                return True
+                return self._end(self.estimated.emit, event)
             case ReadingsTaken(readings=readings):
                 self.read.emit(readings)
                 return True
             case SweepEnded(summary=summary):
-                self._set_state("done")
-                self.swept.emit(summary)
-                return True
+                return self._end(self.swept.emit, summary)
             case Allocated(allocation=allocation):
-                self._set_state("done")
-                self.allocated.emit(allocation)
-                return True
+                return self._end(self.allocated.emit, allocation)
             case GuiltyFound(layers=layers):
-                self._set_state("done")
-                self.blamed.emit(layers)
-                return True
+                return self._end(self.blamed.emit, layers)
+            case LearningRateFound():
+                return self._end(self.rate_found.emit, event)
+            case FlipsFound():
+                return self._end(self.flipped.emit, event)
             case Cancelled(step=step):
                 job.step = step
                 self._stop("cancelled")
                 return True
             case Failed(message=message, hint=hint, details=details):
-                self._stop("failed")
+                self._stop("failed", event)
                 self.noticed.emit(message, hint, details)
                 return True
         self.changed.emit()
@@ -187,14 +208,24 @@ class Runs(QObject):
         self.job = Job(request=self._client.send(request), kind=kind, name=name)
         self.changed.emit()
 
-    def _stop(self, state: JobState) -> None:
+    def _end(self, tell: Callable[[object], None], outcome: object) -> bool:
+        self._set_state("done")
+        tell(outcome)
+        return True
+
+    def _stop(self, state: JobState, failure: Failed | None = None) -> None:
         job, left = self.job, self.unfinished
         if job is not None and job.kind == "compress" and left is not None:
             stopped = msgspec.structs.replace(left, step=job.step, steps=job.steps)
-            self._set_unfinished(None if state == "failed" else stopped)
+            over = state == "failed" or job.discarded
+            self._set_unfinished(None if over else stopped)
         self._set_state(state)
+        if job is not None and job.discarded:
+            self.discarded.emit()
         if job is not None and job.kind == "sweep":
             self.swept.emit(None)
+        if job is not None and job.kind == "flips":
+            self.flipped.emit(failure)
 
     def _resumes(self, recipe: Recipe, name: str) -> bool:
         left = self.unfinished
@@ -209,3 +240,10 @@ class Runs(QObject):
     def _set_unfinished(self, unfinished: Unfinished | None) -> None:
         self.unfinished = unfinished
         self.touched.emit()
+
+
+def _sweep_name(plan: SweepPlan) -> str:
+    """Return of what a sweep is: Sweep of 3 layers, 31 settings."""
+    layers, settings = len(plan.layers), len(plan.choices)
+    where = plan.layers[0] if layers == 1 else f"{layers or 'all'} layers"
+    return f"Sweep of {where}, {settings} setting{'s' if settings != 1 else ''}"

@@ -36,6 +36,12 @@ QPushButton[role="link"] {
     background: transparent; border: none; color: $accent; padding: 2px 4px; text-align: left;
 }
 QPushButton[role="link"]:hover, QPushButton[role="link"]:focus { text-decoration: underline; }
+QPushButton[role="choice"] { padding: 3px 10px; }
+QPushButton[role="choice"]:checked { background: $accent_soft; border-color: $accent; }
+QToolButton[role="fold"] { background: transparent; border: 1px solid transparent;
+    border-radius: 4px; padding: 2px; }
+QToolButton[role="fold"]:hover { background: $hover; }
+QToolButton[role="fold"]:focus { border-color: $accent; }
 
 QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox {
     background: $surface; border: 1px solid $line; border-radius: 6px;
@@ -46,6 +52,11 @@ QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabl
     background: $window; color: $muted;
 }
 QAbstractSpinBox QLineEdit { background: transparent; border: none; padding: 0 4px; min-height: 0; }
+QComboBox[role="title"] {
+    background: transparent; border-color: transparent; color: $muted; padding: 1px 0;
+}
+QComboBox[role="title"]:hover, QComboBox[role="title"]:focus { color: $text; }
+QComboBox[role="title"]:focus { border-color: $accent; }
 QComboBox::drop-down { border: none; width: 22px; }
 QComboBox::down-arrow { image: url($icons/chevron-down.svg); width: 12px; height: 12px; }
 QComboBox QAbstractItemView {
@@ -68,6 +79,7 @@ QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {
 }
 
 QCheckBox { spacing: 8px; }
+QCheckBox[role="section"] { font-weight: 600; }
 QCheckBox::indicator {
     width: 14px; height: 14px; border: 1px solid $muted; border-radius: 4px; background: $surface;
 }

@@ -13,6 +13,8 @@ LEFT = {
     "sweep": "What was read is kept; the sweep can go on from there.",
     "refine": "The recipe stays as it is now.",
     "blame": "No layer will be named.",
+    "rate": "No learning rate will be suggested.",
+    "flips": "The comparison begins anew next time.",
 }
 
 

@@ -1,36 +1,22 @@
-"""The job that runs: progress, time left, cancel and resume, and live charts."""
+"""The job that runs: progress, time left, what can be done with it, and live charts."""
 
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QProgressBar,
-    QPushButton,
-    QStackedLayout,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
 from featherweight.engine.figures import Figure
 from featherweight.engine.readings import SweepPlan
 from featherweight.engine.results import Result
-from featherweight.gui import wording
+from featherweight.gui.dialogs.discard import discard_question
 from featherweight.gui.document import Document
+from featherweight.gui.item_models.job_words import job_state
+from featherweight.gui.item_models.run_curves import QUANTITIES, SOURCE, source_share
 from featherweight.gui.job import Job
-from featherweight.gui.widgets.chart_card import ChartCard
-from featherweight.gui.widgets.charts import LineChart
+from featherweight.gui.widgets.chart_row import ChartRow
 from featherweight.gui.widgets.empty_state import EmptyState
+from featherweight.gui.widgets.job_panel import JobPanel
 from featherweight.gui.widgets.size_bars import SizeBars
-from featherweight.gui.widgets.text import ElidedLabel, label, page
+from featherweight.gui.widgets.text import label, page
 
-PROGRESS_STEPS = 1000
-SMALL = 0.001
-STATES = {
-    "running": "Running",
-    "cancelling": "Stopping",
-    "cancelled": "Cancelled",
-    "interrupted": "Interrupted",
-    "failed": "Failed",
-    "done": "Done",
-}
+STATUS_WIDTH = 272
 
 
 class JobView(QWidget):
@@ -59,83 +45,48 @@ class JobView(QWidget):
         self._refresh()
 
     def _build(self) -> None:
-        self.loss = LineChart()
-        self.loss.setObjectName("loss_chart")
-        self.loss.setAccessibleName("Loss per training step")
-        self.accuracy = LineChart(percent=True)
-        self.accuracy.setObjectName("accuracy_chart")
-        self.accuracy.setAccessibleName("Accuracy per training step, in percent")
-        self.loss.tip = self.accuracy.tip = self._tip
+        self.panel = JobPanel()
+        self.panel.pause_button.clicked.connect(lambda: self._document.cancel())
+        self.panel.resume_button.clicked.connect(self._on_resume)
+        self.panel.cancel_button.clicked.connect(self._on_cancel)
         self.sizes = SizeBars()
         self.sizes.setObjectName("size_bars")
-        self.loss_card = ChartCard("Loss per step", self.loss)
-        self.accuracy_card = ChartCard("Accuracy per step", self.accuracy)
-        row = QHBoxLayout(self.live)
-        row.setContentsMargins(16, 12, 16, 12)
-        row.setSpacing(24)
-        row.addLayout(self._build_status(), 3)
-        row.addWidget(self.loss_card, 4)
-        row.addWidget(self.accuracy_card, 4)
-
-    def _build_status(self) -> QVBoxLayout:
-        self.title = ElidedLabel()
-        self.title.setObjectName("job_title")
-        self.title.setProperty("role", "heading")
-        self.bar = QProgressBar()
-        self.bar.setObjectName("job_progress")
-        self.bar.setAccessibleName("Progress of the job")
-        self.bar.setTextVisible(False)
-        self.bar.setMaximum(PROGRESS_STEPS)
-        self.stage = label("", "muted", wrap=True)
-        self.stage.setObjectName("job_stage")
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setObjectName("cancel_button")
-        self.cancel_button.setToolTip(
-            "Stop the job; a run or a sweep keeps what is finished and can be resumed"
-        )
-        self.cancel_button.clicked.connect(lambda: self._document.cancel())
-        self.resume_button = QPushButton("Resume")
-        self.resume_button.setObjectName("resume_button")
-        self.resume_button.setProperty("role", "primary")
-        self.resume_button.setToolTip("Go on where it was stopped")
-        self.resume_button.clicked.connect(self._on_resume)
-        top = QHBoxLayout()
-        top.setSpacing(8)
-        top.addWidget(self.title, 1)
-        top.addWidget(self.cancel_button)
-        top.addWidget(self.resume_button)
-        column = QVBoxLayout()
-        column.setSpacing(8)
-        column.addLayout(top)
-        for piece in (self.bar, self.stage):
-            column.addWidget(piece)
-        column.addSpacing(4)
+        self.charts = ChartRow(QUANTITIES)
+        self.caption = label("", "muted")
+        self.caption.setObjectName("charted_run")
+        status = QWidget()
+        status.setFixedWidth(STATUS_WIDTH)
+        column = QVBoxLayout(status)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
+        column.addWidget(self.panel)
         column.addWidget(self.sizes)
         column.addStretch(1)
-        return column
+        drawn = QVBoxLayout()
+        drawn.setSpacing(2)
+        drawn.addWidget(self.caption)
+        drawn.addWidget(self.charts, 1)
+        row = QHBoxLayout(self.live)
+        row.setContentsMargins(16, 12, 16, 8)
+        row.setSpacing(24)
+        row.addWidget(status)
+        row.addLayout(drawn, 1)
 
     def _refresh(self) -> None:
         job, task = self._document.job, self._document.task
         agrees = task is not None and not task.classes
-        self.accuracy_card.name("Agreement per step" if agrees else "Accuracy per step")
+        self.charts.rename("accuracy", "Agreement" if agrees else "Accuracy")
         self._stack.setCurrentWidget(self.empty if job is None else self.live)
         if job is None:
             return
         if job.kind == "compress" and (job is not self._charted or self._went_back(job)):
             self._chart(job)
-        for card in (self.loss_card, self.accuracy_card):
-            card.setVisible(job.kind == "compress" or self._charted is not None)
-        self.title.setText(f"{STATES[job.state]}: {job.name}")
-        self.bar.setMaximum(0 if job.active and not job.steps else PROGRESS_STEPS)
-        done = job.state == "done"
-        self.bar.setValue(PROGRESS_STEPS if done else round(job.share * PROGRESS_STEPS))
-        self.stage.setText(self._stage(job))
-        self.cancel_button.setVisible(job.active)
-        self.cancel_button.setEnabled(job.state == "running")
-        document, sweeps = self._document, self._sweep_left is not None
-        left = sweeps or document.unfinished is not None
-        self.resume_button.setVisible(not job.active and left)
-        self.resume_button.setEnabled(document.can_sweep if sweeps else document.can_resume)
+        self.charts.setVisible(self._charted is not None)
+        others = self._charted is not None and self._charted is not job
+        self.caption.setVisible(others)
+        if others and self._charted is not None:
+            self.caption.setText(f"Curves of {self._charted.name}")
+        self.panel.show_state(job_state(self._document, job))
         self._show_sizes()
 
     @property
@@ -152,54 +103,34 @@ class JobView(QWidget):
         else:
             self._document.resume()
 
-    def _stage(self, job: Job) -> str:
-        if job.active:
-            parts = [job.stage.rstrip(".") or "Starting"]
-            if job.steps:
-                parts.append(f"step {job.step} of {job.steps}")
-            if job.left is not None:
-                parts.append(f"{wording.duration(job.left)} left")
-            return ", ".join(parts)
-        if job.resumable and job.steps:
-            point = "reading" if job.kind == "sweep" else "checkpoint"
-            kept = "there" if job.state == "cancelled" else f"its last {point}"
-            return f"Stopped at step {job.step} of {job.steps}; it can go on from {kept}."
-        return {"done": "Finished.", "failed": "See the message above for the reason."}.get(
-            job.state,
-            "It can go on from its last checkpoint." if job.resumable else "Nothing of it is kept.",
-        )
+    def _on_cancel(self) -> None:
+        job = self._document.job
+        if job is None:
+            return
+        if job.kind != "compress":
+            self._document.cancel()
+            return
+        box = discard_question(job, self.window())
+        box.accepted.connect(lambda: self._document.discard(job))
+        box.open()
 
     def _went_back(self, job: Job) -> bool:
-        drawn = {"loss": self.loss, "accuracy": self.accuracy}
-        return any(drawn[name].count(name) > len(job.points.get(name, ())) for name in drawn)
+        """Say whether points were taken back, because it goes on from where it was kept."""
+        known = ("loss", "accuracy")
+        return any(self.charts.count(name) > len(job.points.get(name, ())) for name in known)
 
     def _chart(self, job: Job) -> None:
         self._charted = job
-        for card in (self.loss_card, self.accuracy_card):
-            card.value.setText("")
-        self.loss.clear()
-        self.accuracy.clear()
+        self.charts.clear()
+        share = source_share(self._document.results)
+        if share is not None and SOURCE not in job.points:
+            self.charts.add_point(SOURCE, 0, share)
         for series, points in job.points.items():
             for step, value in points:
-                self._on_point_added(series, step, value)
+                self.charts.add_point(series, step, value)
 
     def _on_point_added(self, series: str, step: int, value: float) -> None:
-        loss = series == "loss"
-        card = self.loss_card if loss else self.accuracy_card
-        (self.loss if loss else self.accuracy).add_point(series, step, value)
-        card.value.setText(_loss(value) if loss else wording.percent(value))
-
-    def _tip(self, step: float) -> str:
-        """Say what both charts know of the step nearest to one under the pointer."""
-        loss, accuracy = self.loss.nearest(step), self.accuracy.nearest(step)
-        known = [found for found in (loss, accuracy) if found is not None]
-        if not known:
-            return ""
-        lines = [f"Step {min((at for at, _ in known), key=lambda at: abs(at - step)):g}"]
-        lines += [f"Loss {_loss(value)}" for value in loss[1].values()] if loss else []
-        word = self.accuracy_card.title.text().partition(" ")[0]
-        values = accuracy[1].values() if accuracy else ()
-        return "\n".join([*lines, *(f"{word} {wording.percent(one / 100)}" for one in values)])
+        self.charts.add_point(series, step, value)
 
     def _show_sizes(self) -> None:
         result = self._result()
@@ -217,7 +148,3 @@ class JobView(QWidget):
         if running or not results:
             return None
         return results[-1]
-
-
-def _loss(value: float) -> str:
-    return f"{value:.3f}" if value >= SMALL else f"{value:.2e}"

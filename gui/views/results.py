@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 import msgspec
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
@@ -21,10 +21,12 @@ from featherweight.engine.figures import Figure, ratio
 from featherweight.engine.ledger import Ledger
 from featherweight.engine.results import Cost, Result
 from featherweight.gui import icons, theme, wording
+from featherweight.gui.dialogs.compare import CompareDialog
 from featherweight.gui.dialogs.delete_result import delete_question
 from featherweight.gui.dialogs.export import ExportDialog
 from featherweight.gui.document import Document
 from featherweight.gui.item_models.name_delegate import NAME, NameDelegate
+from featherweight.gui.item_models.recovery_curves import FEWEST, MOST
 from featherweight.gui.kept_results import deleted, renamed
 from featherweight.gui.widgets.empty_state import EmptyState
 from featherweight.gui.widgets.figure_table import FigureTable
@@ -35,10 +37,14 @@ from featherweight.gui.widgets.text import label, page
 
 KINDS = ("values", "indices", "codebooks", "scales", "tables")
 SIDE_BY_SIDE = 1120
+COMPARE = "Draw how two to four results recovered over each other; select more with Ctrl"
+FLIPS = "Show the samples that got another class than from the original, or from the other of two"
 
 
 class ResultsView(QWidget):
     """A list of results; the one that is selected shows what it is made of."""
+
+    flips_asked = Signal()
 
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -60,6 +66,8 @@ class ResultsView(QWidget):
         row.addWidget(self._build_details(), 1)
         document.results_changed.connect(self._refresh)
         document.network_changed.connect(self._refresh)
+        document.task_changed.connect(self._refresh_compare)
+        document.job_changed.connect(self._refresh_compare)
         self._refresh()
 
     @property
@@ -72,7 +80,9 @@ class ResultsView(QWidget):
         self.list = QListWidget()
         self.list.setObjectName("results_list")
         self.list.setAccessibleName("Results")
-        self.list.setFixedWidth(208)
+        self.list.setFixedWidth(232)
+        self.list.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
+        self.list.itemSelectionChanged.connect(self._refresh_compare)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.currentItemChanged.connect(lambda: self._show_result())
         delegate = NameDelegate(self.list)
@@ -94,20 +104,32 @@ class ResultsView(QWidget):
         self.export_button.setProperty("role", "primary")
         self.export_button.setToolTip("Write the network to a file and check the file")
         self.export_button.clicked.connect(self._on_export)
+        self.flips_button = QPushButton("Flipped…")
+        self.flips_button.setObjectName("flips_button")
+        self.flips_button.setToolTip(FLIPS)
+        self.flips_button.clicked.connect(self._on_flips)
         self.restore_button = QPushButton("Restore recipe")
         self.restore_button.setObjectName("restore_recipe_button")
         self.restore_button.setToolTip("Take over this result's choices; it can be undone")
         self.restore_button.clicked.connect(self._on_restore)
+        self.compare_button = QPushButton("Compare")
+        self.compare_button.setObjectName("compare_button")
+        self.compare_button.setToolTip(COMPARE)
+        self.compare_button.clicked.connect(self._on_compare)
         column = QVBoxLayout()
         column.setContentsMargins(8, 8, 0, 12)
         column.setSpacing(8)
-        for piece in (self.list, self.export_button, self.restore_button):
-            column.addWidget(piece)
-        pair = QHBoxLayout()
-        pair.setSpacing(8)
-        pair.addWidget(self.rename_button)
-        pair.addWidget(self.delete_button)
-        column.addLayout(pair)
+        column.addWidget(self.list)
+        for pieces in (
+            (self.export_button, self.flips_button),
+            (self.restore_button, self.compare_button),
+            (self.rename_button, self.delete_button),
+        ):
+            pair = QHBoxLayout()
+            pair.setSpacing(8)
+            for piece in pieces:
+                pair.addWidget(piece)
+            column.addLayout(pair)
         return column
 
     def _build_details(self) -> QWidget:
@@ -174,6 +196,7 @@ class ResultsView(QWidget):
                 item.setData(NAME, result.name)
                 self.list.addItem(item)
             self.list.setCurrentRow(len(results) - 1 if grown else min(kept, len(results) - 1))
+        self._refresh_compare()
         self._show_result()
 
     def _show_result(self) -> None:
@@ -193,6 +216,26 @@ class ResultsView(QWidget):
             [Part(wording.KIND_TITLES[kind], n, wording.bits(n)) for kind, n in totals.items()]
         )
         self.ledger_table.show_lines(_ledger_lines(ledger), by=1)
+
+    @property
+    def _compared(self) -> list[Result]:
+        """The results that are selected, in the order in which they were made."""
+        rows = sorted(self.list.row(item) for item in self.list.selectedItems())
+        return [self._shown[row] for row in rows]
+
+    def _refresh_compare(self) -> None:
+        self.compare_button.setEnabled(FEWEST <= len(self.list.selectedItems()) <= MOST)
+        self.flips_button.setEnabled(self._document.can_find_flips)
+
+    def _on_compare(self) -> None:
+        CompareDialog(self._compared, self._document.task, self.window()).show()
+
+    def _on_flips(self) -> None:
+        result, both = self.result, self._compared
+        if result is not None:
+            before = both[0].archive if len(both) == 2 else ""
+            self._document.find_flips(before, both[1].archive if before else result.archive)
+            self.flips_asked.emit()
 
     def _on_export(self) -> None:
         if self.result is not None:

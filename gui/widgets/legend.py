@@ -1,14 +1,16 @@
-"""Dots in the colours of a chart's series, each with what it stands for."""
+"""The colours and dashes of a chart's series, each with what it stands for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from featherweight.gui import theme
+from featherweight.gui.widgets.line_style import Line
 
 DOT = 14
+DASHES = 16
 GAP = 18
 WIDE = 200
 
@@ -18,14 +20,18 @@ class Legend(QWidget):
 
     def __init__(self, *titles: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._titles: tuple[str, ...] = ()
+        self._lines: tuple[Line, ...] = ()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.show_titles(*titles)
 
     def show_titles(self, *titles: str) -> None:
         """Show other titles."""
-        self._titles = titles
-        self.setAccessibleDescription(", ".join(titles))
+        self.show_lines([Line(title, place) for place, title in enumerate(titles)])
+
+    def show_lines(self, lines: Sequence[Line]) -> None:
+        """Show the titles of other lines; those with dashes have them beside their titles."""
+        self._lines = tuple(lines)
+        self.setAccessibleDescription(", ".join(line.title for line in lines))
         self._grow()
         self.update()
 
@@ -44,21 +50,26 @@ class Legend(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         shades = theme.colours()
         align = int(Qt.AlignmentFlag.AlignVCenter)
-        for place, (title, box) in enumerate(self._places(self.width())):
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(QColor(shades.series[place % len(shades.series)]))
-            painter.drawEllipse(QPointF(box.left() + 4, box.center().y()), 4, 4)
+        for line, box in self._places(self.width()):
+            left = QPointF(box.left(), box.center().y())
+            if line.dash == "solid":
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(line.colour(shades))
+                painter.drawEllipse(left + QPointF(4, 0), 4, 4)
+            else:
+                painter.setPen(line.pen(shades))
+                painter.drawLine(left, left + QPointF(DASHES, 0))
             painter.setPen(QColor(shades.muted))
-            room = box.adjusted(DOT, 0, 0, 0)
-            painter.drawText(room, align, self._fitted(title, room.width()))
+            room = box.adjusted(_sign(line), 0, 0, 0)
+            painter.drawText(room, align, self._fitted(line.title, room.width()))
 
-    def _places(self, width: int) -> Iterator[tuple[str, QRectF]]:
+    def _places(self, width: int) -> Iterator[tuple[Line, QRectF]]:
         left, top = 0, 0
-        for title in self._titles:
-            wanted = self._width(title)
+        for line in self._lines:
+            wanted = self._width(line)
             if left and left + wanted - GAP > width:
                 left, top = 0, top + self._line()
-            yield title, QRectF(left, top, min(wanted - GAP, width - left), self._line())
+            yield line, QRectF(left, top, min(wanted - GAP, width - left), self._line())
             left += wanted
 
     def _grow(self) -> None:
@@ -73,5 +84,10 @@ class Legend(QWidget):
     def _line(self) -> int:
         return self.fontMetrics().height() + 2
 
-    def _width(self, title: str) -> int:
-        return DOT + self.fontMetrics().horizontalAdvance(title) + GAP
+    def _width(self, line: Line) -> int:
+        return _sign(line) + self.fontMetrics().horizontalAdvance(line.title) + GAP
+
+
+def _sign(line: Line) -> int:
+    """Return how much room the dot or the dashes before a title take."""
+    return DOT if line.dash == "solid" else DASHES + DOT - 8

@@ -3,13 +3,23 @@
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QWidget,
+)
 
 from featherweight.engine.options import Option, Scalar
 from featherweight.gui import wording
 from featherweight.gui.widgets.number_control import NumberControl
 from featherweight.gui.widgets.quiet_wheel import QuietWheel
 from featherweight.gui.widgets.text import label
+
+TITLES = 104
 
 
 class OptionControl(QWidget):
@@ -83,6 +93,18 @@ class OptionControl(QWidget):
             layout.addWidget(control)
         self.setFocusProxy(control)
 
+    def add(self, piece: QWidget) -> None:
+        """Put something beside the control, like a button that finds a value for it."""
+        layout = self.layout()
+        if layout is not None:
+            layout.addWidget(piece)
+
+    def lock(self, reason: str) -> None:
+        """Grey the option out for a reason, which its tip tells first; empty frees it."""
+        self.setEnabled(not reason)
+        for stop in self.stops:
+            stop.setToolTip(f"{reason}\n{tip_of(self.option)}".strip())
+
     @property
     def stops(self) -> list[QWidget]:
         """What the keyboard stops at, in order."""
@@ -107,20 +129,24 @@ class OptionControl(QWidget):
 
 
 class OptionForm(QWidget):
-    """The controls of several options below each other; `prefix` starts their object names."""
+    """The controls of several options below each other, `titles` at least so many pixels wide.
+
+    `prefix` starts their object names.
+    """
 
     changed = Signal(str, object)
 
-    def __init__(self, prefix: str, parent: QWidget | None = None) -> None:
+    def __init__(self, prefix: str, titles: int = TITLES, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._prefix = prefix
         self._options: tuple[Option, ...] = ()
         self._controls: dict[str, OptionControl] = {}
+        self._titles: dict[str, QLabel] = {}
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(12)
         self._grid.setVerticalSpacing(6)
-        self._grid.setColumnMinimumWidth(0, 104)
+        self._grid.setColumnMinimumWidth(0, titles)
         self._grid.setColumnStretch(1, 1)
 
     def show_options(self, options: tuple[Option, ...]) -> None:
@@ -135,9 +161,29 @@ class OptionForm(QWidget):
             title = label(option.title, "muted")
             title.setToolTip(tip_of(option))
             title.setBuddy(control)
-            self._grid.addWidget(title, row, 0)
-            self._grid.addWidget(control, row, 1)
+            self._grid.addWidget(title, 2 * row, 0)
+            self._grid.addWidget(control, 2 * row, 1)
             self._controls[option.name] = control
+            self._titles[option.name] = title
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The options that are shown."""
+        return self._options
+
+    def control(self, name: str) -> OptionControl:
+        """Return the control of an option that is shown."""
+        return self._controls[name]
+
+    def add_below(self, name: str, piece: QWidget) -> None:
+        """Put something below an option, over the whole width."""
+        self._grid.addWidget(piece, 2 * list(self._controls).index(name) + 1, 0, 1, 2)
+
+    def lock(self, reasons: Mapping[str, str]) -> None:
+        """Grey out the options that have no effect, for reasons by name, and free the others."""
+        for name, control in self._controls.items():
+            control.lock(reasons.get(name, ""))
+            self._titles[name].setEnabled(name not in reasons)
 
     def follow(self, before: QWidget) -> QWidget:
         """Let the keyboard come to the controls after another widget; return the last of them."""
@@ -154,6 +200,7 @@ class OptionForm(QWidget):
 
     def _clear(self) -> None:
         self._controls.clear()
+        self._titles.clear()
         while (item := self._grid.takeAt(0)) is not None:
             piece = item.widget()
             if piece is not None:

@@ -1,4 +1,4 @@
-"""The size before and after as two bars of one scale."""
+"""The size before and after, in one line and as two bars of one scale."""
 
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
@@ -22,20 +22,21 @@ class SizeBars(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for pieces in ((self.before,), (self.after, self.moved, self.badge)):
-            row = QHBoxLayout()
-            row.setSpacing(8)
-            for piece in pieces:
-                row.addWidget(piece)
-            row.addStretch(1)
-            layout.addLayout(row)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        for piece in (self.before, self.after, self.moved):
+            row.addWidget(piece)
+        row.addStretch(1)
+        row.addWidget(self.badge)
+        layout.addLayout(row)
         layout.addWidget(self.bars)
         layout.addStretch(1)
 
     def show_sizes(self, before: Figure | None, after: Figure | None) -> None:
         """Show other sizes, in bytes; None where one is not known yet."""
-        self.before.setText(f"Before  {wording.size(before.value)}" if before else "")
-        self.after.setText(f"After  {wording.size(after.value)}" if after else "")
+        self.before.setText(wording.size(before.value) if before else "")
+        arrow = "→ " if before else ""
+        self.after.setText(f"{arrow}{wording.size(after.value)}" if after else "")
         self.badge.setVisible(after is not None)
         self.bars.setVisible(before is not None and after is not None)
         self.moved.setText("")

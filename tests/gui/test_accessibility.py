@@ -21,6 +21,7 @@ from pytestqt.qtbot import QtBot
 from featherweight.engine.events import Opened, Source, TrustNeeded
 from featherweight.engine.layer import NetworkSummary
 from featherweight.gui.dialogs.about import AboutDialog, ShortcutsDialog
+from featherweight.gui.dialogs.compare import CompareDialog
 from featherweight.gui.dialogs.export import ExportDialog
 from featherweight.gui.dialogs.method_help import MethodHelpDialog
 from featherweight.gui.dialogs.open_library import OpenLibraryDialog
@@ -52,6 +53,7 @@ DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "trust": lambda window: TrustDialog(NEEDED, window),
     "stop": lambda window: stop_question(Job(request=1, kind="export", name="a.onnx"), window),
     "about": lambda window: AboutDialog("1.0", window),
+    "compare": lambda window: CompareDialog((), None, window),
     "shortcuts": lambda window: ShortcutsDialog(window.commands.all(), window),
 }
 

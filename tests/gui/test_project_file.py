@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import Source, TaskSource
 from featherweight.engine.recipe import Choice, Recipe, Setting, from_yaml, to_yaml
-from featherweight.engine.trainings import FineTuning
+from featherweight.engine.trainings import FineTuning, Preparation, Reconstruction
 from featherweight.gui.project_file import (
     Project,
     Unfinished,
@@ -32,6 +32,8 @@ recipes = st.builds(
         ),
         max_size=3,
     ),
+    preparation=st.none() | st.builds(Preparation, epochs=st.integers(1, 1000)),
+    reconstruction=st.none() | st.builds(Reconstruction, steps=st.integers(1, 1000)),
     recovery=st.none() | st.builds(FineTuning, epochs=st.integers(0, 1000)),
 )
 projects = st.builds(

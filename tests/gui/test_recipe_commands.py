@@ -13,7 +13,7 @@ from featherweight.gui.commands import (
     RecipeCommand,
     edited,
     moved_control,
-    moved_recovery,
+    moved_training,
     with_choices,
 )
 
@@ -173,9 +173,9 @@ def test_that_only_moves_of_one_option_have_a_key_in_common() -> None:
 
 def test_that_moves_of_the_recovery_merge_only_within_one_option() -> None:
     old = FineTuning(epochs=1)
-    assert moved_recovery(None, old) is None
-    assert moved_recovery(old, FineTuning(epochs=2)) == ("recovery", "epochs")
-    assert moved_recovery(old, FineTuning(epochs=2, batch_size=32)) is None
+    assert moved_training("recovery", None, old) is None
+    assert moved_training("recovery", old, FineTuning(epochs=2)) == ("recovery", "epochs")
+    assert moved_training("recovery", old, FineTuning(epochs=2, batch_size=32)) is None
 
 
 def test_that_a_merged_step_leads_back_to_where_the_first_began() -> None:

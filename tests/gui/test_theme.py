@@ -11,8 +11,8 @@ from pytestqt.qtbot import QtBot
 
 from featherweight.gui import icons, theme
 from featherweight.gui.theme import DARK, LIGHT, Colours
-from featherweight.gui.widgets.charts import LineChart
 from featherweight.gui.widgets.empty_state import EmptyState
+from featherweight.gui.widgets.line_chart import LineChart
 
 ICONS = sorted(path.stem for path in Path(icons.__file__).parents[1].glob("resources/icons/*.svg"))
 

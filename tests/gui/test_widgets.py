@@ -15,9 +15,11 @@ from featherweight.engine.options import Option, describe
 from featherweight.engine.trainings import FineTuning
 from featherweight.gui import wording
 from featherweight.gui.widgets.basis_badge import BasisBadge
-from featherweight.gui.widgets.charts import LineChart
+from featherweight.gui.widgets.chart_row import NARROW, WIDE, ChartRow, Quantity
 from featherweight.gui.widgets.facts import Facts
 from featherweight.gui.widgets.figure_table import FigureTable
+from featherweight.gui.widgets.line_chart import LineChart
+from featherweight.gui.widgets.line_style import Line
 from featherweight.gui.widgets.number_control import NumberControl
 from featherweight.gui.widgets.option_form import OptionForm
 from featherweight.gui.widgets.plain_table import PlainTable
@@ -147,7 +149,7 @@ def test_that_the_same_options_keep_their_controls(show: Show) -> None:
 
 
 def test_that_points_are_drawn_together_and_not_one_by_one(qtbot: QtBot, show: Show) -> None:
-    chart = LineChart(percent=True)
+    chart = LineChart(scale=100)
     show(chart)
     for step in range(1000):
         chart.add_point("accuracy", step, 0.5)
@@ -166,6 +168,58 @@ def test_that_a_cleared_chart_forgets_its_points(show: Show) -> None:
     chart.clear()
     assert chart.count("loss") == 0
     assert chart.plot.listDataItems()[0].getOriginalDataset() == (None, None)
+
+
+def test_that_a_level_stands_from_side_to_side_and_is_known_at_every_step(show: Show) -> None:
+    lines = {"accuracy": Line("Now", 0), "source": Line("Source", dash="dashed", level=True)}
+    chart = LineChart(lines)
+    show(chart)
+    chart.add_point("source", 0, 0.9)
+    assert chart.nearest(10) is None
+    for step in (0, 10, 20):
+        chart.add_point("accuracy", step, 0.5 + step / 100)
+    chart.add_point("source", 0, 0.95)
+    assert chart.nearest(11) == (10, {"source": 0.95, "accuracy": 0.6})
+    chart.draw()
+    assert len(chart.plot.listDataItems()) == 1
+    low, high = chart.plot.viewRange()[1]
+    assert low < 0.5
+    assert high > 0.95
+
+
+def test_that_charts_side_by_side_trade_places_by_their_titles(show: Show) -> None:
+    def quantity(title: str) -> Quantity:
+        return Quantity(title, {title.lower(): Line(title, 0)}, str, str)
+
+    row = ChartRow({name.lower(): quantity(name) for name in ("One", "Two", "Three")})
+    row.resize(NARROW, 160)
+    show(row)
+    assert [name for name, card in row.cards.items() if card.isVisible()] == ["one", "two"]
+    box = row.cards["two"].title
+    box.setCurrentIndex(2)
+    box.activated.emit(2)
+    assert row.order == ["one", "three", "two"]
+    assert [name for name, card in row.cards.items() if card.isVisible()] == ["one", "three"]
+    assert row.cards["two"].title.currentText() == "Two"
+    row.resize(3 * WIDE, 160)
+    assert all(card.isVisible() for card in row.cards.values())
+    row.resize(NARROW - 1, 160)
+    assert [name for name, card in row.cards.items() if card.isVisible()] == ["one"]
+
+
+def test_that_a_locked_option_says_why_and_is_free_again(show: Show) -> None:
+    form = OptionForm("option")
+    form.show_options(describe(FineTuning, "momentum", "epochs"))
+    show(form)
+    box = form.findChild(QWidget, "option_momentum")
+    assert box is not None
+    form.lock({"momentum": "AdamW has moments of its own."})
+    assert not box.isEnabled()
+    assert box.toolTip().startswith("AdamW has moments of its own.\nOf SGD")
+    assert form.findChild(QWidget, "option_epochs").isEnabled()
+    form.lock({})
+    assert box.isEnabled()
+    assert box.toolTip().startswith("Of SGD")
 
 
 def test_that_the_spectrum_knows_the_energy_of_a_rank(show: Show) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QListWidget
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.trainings import FineTuning
 from featherweight.gui.views.notice_bar import NoticeBar
-from featherweight.gui.widgets.charts import LineChart
+from featherweight.gui.widgets.line_chart import LineChart
 
 
 def test_that_undo_and_redo_walk_through_every_choice(person: Any) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 from PySide6.QtWidgets import QListWidget, QProgressBar
 
-from featherweight.gui.widgets.charts import LineChart
+from featherweight.gui.widgets.line_chart import LineChart
 from featherweight.resources.demo.sources import demo_folder
 
 LABELS = npt.NDArray[np.int64]
@@ -70,7 +70,7 @@ def test_that_the_demo_is_compressed_by_clicking_and_exported_with_the_same_labe
     assert document.job.state == "running"
     assert document.results == ()
 
-    person.click("cancel_button")
+    person.click("pause_button")
     person.wait(lambda: document.job.state == "cancelled")
     stopped, shown = document.job.step, accuracy.count("accuracy")
     assert 0 < stopped < document.job.steps

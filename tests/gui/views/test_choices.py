@@ -1,4 +1,4 @@
-"""The controls of the four slots, for one layer and for several, and the recovery."""
+"""The controls of the four slots, for one layer and for several."""
 
 import msgspec
 import pytest
@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QLabel,
-    QLineEdit,
     QSlider,
     QWidget,
 )
@@ -20,10 +19,8 @@ from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import MethodDescription, Retraining
 from featherweight.engine.recipe import Choice, Setting
 from featherweight.engine.results import Cost, Prediction
-from featherweight.engine.trainings import FineTuning
 from featherweight.gui.document import Document
 from featherweight.gui.views.choices import ChoicesView
-from featherweight.gui.views.recovery import RecoveryView
 
 
 @pytest.fixture
@@ -276,74 +273,3 @@ def test_that_the_keyboard_goes_from_a_method_through_its_options_to_the_next_sl
         *("slot_precision_method", "slot_precision_help"),
         *("option_precision_bits", "option_precision_per_channel"),
     ]
-
-
-def test_that_calibration_samples_are_changed_and_undone_without_recovery(
-    qtbot: QtBot, opened: Document
-) -> None:
-    view = RecoveryView(opened)
-    qtbot.addWidget(view)
-    with qtbot.waitExposed(view):
-        view.show()
-    samples = view.findChild(QDoubleSpinBox, "option_recipe_calibration")
-    assert isinstance(samples, QDoubleSpinBox)
-    assert samples.value() == opened.recipe.calibration
-    assert "measure" in samples.toolTip()
-    for value in (200, 256):
-        samples.setValue(value)
-    assert opened.recipe.calibration == 256
-    assert opened.recipe.recovery is None
-    opened.undo_stack.undo()
-    assert samples.value() == opened.recipe.calibration == 1024
-
-
-def test_that_bits_of_biases_are_chosen_beside_it_and_undone(
-    qtbot: QtBot, opened: Document
-) -> None:
-    view = RecoveryView(opened)
-    qtbot.addWidget(view)
-    bits = view.findChild(QComboBox, "option_recipe_side_bits")
-    assert isinstance(bits, QComboBox)
-    assert bits.currentText() == "32"
-    bits.setCurrentIndex(bits.findText("16"))
-    bits.activated.emit(bits.currentIndex())
-    assert opened.recipe.side_bits == 16
-    assert opened.undo_stack.undoText() == "Biases and scales"
-    opened.undo_stack.undo()
-    assert opened.recipe.side_bits == 32
-    assert bits.currentText() == "32"
-
-
-def test_that_recovery_is_switched_on_changed_and_undone(qtbot: QtBot, opened: Document) -> None:
-    view = RecoveryView(opened)
-    qtbot.addWidget(view)
-    with qtbot.waitExposed(view):
-        view.show()
-    view.switch.click()
-    assert opened.recipe.recovery == FineTuning()
-    epochs = view.findChild(QDoubleSpinBox, "option_recovery_epochs")
-    assert isinstance(epochs, QDoubleSpinBox)
-    epochs.setValue(5)
-    assert opened.recipe.recovery == FineTuning(epochs=5)
-    view.switch.click()
-    assert opened.recipe.recovery is None
-    assert not view.form.isEnabled()
-    opened.undo_stack.undo()
-    assert opened.recipe.recovery == FineTuning(epochs=5)
-
-
-def test_that_a_teacher_is_written_once_it_is_typed(qtbot: QtBot, opened: Document) -> None:
-    view = RecoveryView(opened)
-    qtbot.addWidget(view)
-    with qtbot.waitExposed(view):
-        view.show()
-    view.switch.click()
-    line = view.findChild(QLineEdit, "option_recovery_teacher")
-    assert isinstance(line, QLineEdit)
-    assert (line.text(), line.placeholderText()) == ("", "the original network")
-    qtbot.keyClicks(line, "large.onnx")
-    assert opened.recipe.recovery == FineTuning()
-    qtbot.keyClick(line, Qt.Key.Key_Return)
-    assert opened.recipe.recovery == FineTuning(teacher="large.onnx")
-    opened.undo_stack.undo()
-    assert line.text() == ""
