@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.inspecting.channel_flow import tensor_at
 from featherweight.engine.inspecting.channel_ids import IntArray
-from featherweight.engine.inspecting.coupling import Coupling
+from featherweight.engine.inspecting.coupling import Axis, Coupling
 from featherweight.engine.network import Network
 
 
@@ -64,6 +64,13 @@ class ChannelGroups:
             each.scale(factors)
 
 
+def slices_of(tensor: Tensor, axis: Axis, atoms: IntArray) -> Slices:
+    """Return the slices along an axis of a tensor that belong to some sorted atoms."""
+    inside = np.isin(axis.atoms, atoms)
+    places = np.where(inside, np.searchsorted(atoms, axis.atoms), len(atoms))
+    return Slices(tensor, axis.dimension, torch.from_numpy(places))
+
+
 def groups_of(
     network: Network, coupling: Coupling, atoms: IntArray, names: frozenset[str] | None = None
 ) -> ChannelGroups:
@@ -77,10 +84,8 @@ def groups_of(
         if not isinstance(tensor, nn.Parameter) or (names is not None and name not in names):
             continue
         for axis in axes:
-            inside = np.isin(axis.atoms, atoms)
             # Layers may share a tensor.
-            if inside.any() and (id(tensor), axis.dimension) not in seen:
+            if np.isin(axis.atoms, atoms).any() and (id(tensor), axis.dimension) not in seen:
                 seen.add((id(tensor), axis.dimension))
-                places = np.where(inside, np.searchsorted(atoms, axis.atoms), len(atoms))
-                found.append(Slices(tensor, axis.dimension, torch.from_numpy(places)))
+                found.append(slices_of(tensor, axis, atoms))
     return ChannelGroups(found, len(atoms))

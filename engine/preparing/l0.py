@@ -3,7 +3,6 @@
 Gates start the more open the larger their units are, for the network is trained already.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from featherweight.engine.methods.channel_readers import readers
 from featherweight.engine.methods.masks import largest
 from featherweight.engine.methods.method import SparsityMethod
 from featherweight.engine.network import Network
-from featherweight.engine.preparing.channel_groups import ChannelGroups, Slices
+from featherweight.engine.preparing.channel_groups import ChannelGroups, Slices, slices_of
 from featherweight.engine.preparing.channel_leads import (
     ChannelLead,
     Thinning,
@@ -175,10 +174,7 @@ def _reading(ground: Ground, network: Network, thinning: Thinning) -> dict[str, 
         dimension = 0 if isinstance(layer, Transposed) else 1
         for axis in ground.coupling.weights[f"{reader.name}.weight"]:
             if axis.dimension == dimension:
-                inside = np.isin(axis.atoms, atoms)
-                places = np.where(inside, np.searchsorted(atoms, axis.atoms), len(atoms))
-                weight = layer.get_parameter("weight")
-                found[reader.name] = Slices(weight, dimension, torch.from_numpy(places))
+                found[reader.name] = slices_of(layer.get_parameter("weight"), axis, atoms)
     read = ChannelGroups(list(found.values()), len(atoms)).sizes
     return found if bool((read > 0).all()) else None
 
