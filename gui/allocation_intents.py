@@ -27,7 +27,9 @@ class AllocationIntents(JobIntents):
     def __init__(self, client: EngineClient, parent: QObject | None = None) -> None:
         super().__init__(client, parent)
         self.holds = Holds()
-        self.allocations = Allocations(client, lambda: self.holds.rules(self.recipe), self)
+        self.allocations = Allocations(
+            client, lambda: self.holds.rules(self.recipe), lambda: self.recipe, self
+        )
         self.allocations.allocated.connect(self._on_allocated)
         self._runs.allocated.connect(self.allocations.take_refined)
         self._runs.blamed.connect(self.allocations.take_guilty)
@@ -57,7 +59,7 @@ class AllocationIntents(JobIntents):
         """Correct the newest wish with the real network in the loop: a job."""
         wish = self.allocations.wish
         if self.can_sweep and wish is not None:
-            self._runs.refine(wish.limits, self.holds.rules(self.recipe))
+            self._runs.refine(wish.limits, self.holds.rules(self.recipe), wish.least)
 
     def find_guilty(self) -> None:
         """Name the layers of the recipe that lose more than was predicted: a job."""

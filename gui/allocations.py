@@ -5,16 +5,18 @@ from typing import NamedTuple
 
 from PySide6.QtCore import QObject, Signal
 
-from featherweight.engine.events import Allocated, AnyEvent, Failed, FrontierTraced
+from featherweight.engine.events import Allocated, AnyEvent, Failed, FrontierTraced, LossPredicted
 from featherweight.engine.readings import (
     Allocation,
     AllocationRules,
     Frontier,
     Guilt,
     Limits,
+    RecipeLoss,
     Resource,
 )
-from featherweight.engine.requests import Allocate, AnyRequest, TraceFrontier
+from featherweight.engine.recipe import Recipe
+from featherweight.engine.requests import Allocate, AnyRequest, PredictLoss, TraceFrontier
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.questions import NewestQuestion
 
@@ -32,15 +34,20 @@ class Allocations(QObject):
 
     `rules` returns what allocations must leave alone just now. `frontier` is of `resource`; where
     there is none, `trouble` says why. `allocation` is the newest one that was told of, `wish` what
-    it was asked for with, and `refusal` why the newest wish cannot be had. `guilty` are the layers
-    of a recipe that lose more than was predicted, None until they were asked for.
+    it was asked for with, and `refusal` why the newest wish cannot be had. `loss` is what `recipe`
+    is predicted to lose, None while that is not known. `guilty` are the layers of a recipe that
+    lose more than was predicted, None until they were asked for.
     """
 
     changed = Signal()
     allocated = Signal(object, int)  # Allocation, the step that it belongs to
 
     def __init__(
-        self, client: EngineClient, rules: Callable[[], AllocationRules], parent: QObject
+        self,
+        client: EngineClient,
+        rules: Callable[[], AllocationRules],
+        recipe: Callable[[], Recipe],
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
         self.resource: Resource = "bits"
@@ -51,11 +58,14 @@ class Allocations(QObject):
         self.refusal = ""
         self.guilty: tuple[Guilt, ...] | None = None
         self._client = client
-        self._rules = rules
+        self._rules, self._recipe = rules, recipe
+        self.loss: RecipeLoss | None = None
+        self._asked_loss: Recipe | None = None
         self._asked: tuple[Resource, AllocationRules] | None = None
         self._step = 0
         self._tracing = NewestQuestion(client.send)
         self._allocating = NewestQuestion(self._send_wish)
+        self._losing = NewestQuestion(client.send)
         self._sent_step = 0
 
     @property
@@ -77,15 +87,19 @@ class Allocations(QObject):
 
     def spoil(self) -> None:
         """Note that readings changed; the next look asks for another frontier."""
-        self._asked = None
+        self._asked = self._asked_loss = None
         self.changed.emit()
 
     def look(self) -> None:
-        """Ask for the frontier where readings or rules are others than when it was asked for."""
+        """Ask for frontier and loss where readings, rules or recipe are others than before."""
         asked = self.resource, self._rules()
         if asked != self._asked:
             self._asked = asked
             self._tracing.ask(TraceFrontier(id=0, resource=asked[0], rules=asked[1]))
+        recipe = self._recipe()
+        if recipe != self._asked_loss:
+            self._asked_loss, self.loss = recipe, None
+            self._losing.ask(PredictLoss(id=0, recipe=recipe))
 
     def begin_step(self) -> None:
         """Let what is asked from now on be undone apart from what was asked before."""
@@ -107,6 +121,11 @@ class Allocations(QObject):
         if self._tracing.answered(event.id):
             self._take_frontier(event)
             return True
+        if self._losing.answered(event.id):
+            if not self._losing.pending:
+                self.loss = event.loss if isinstance(event, LossPredicted) else None
+                self.changed.emit()
+            return True
         return False
 
     def take_refined(self, allocation: Allocation) -> None:
@@ -124,7 +143,7 @@ class Allocations(QObject):
 
     def forget(self) -> None:
         """Forget everything: another network or task is there."""
-        self.frontier = self.allocation = self.wish = self.guilty = None
+        self.frontier = self.allocation = self.wish = self.guilty = self.loss = None
         self.trouble = self.refusal = ""
         self.lose_engine()
 
@@ -132,6 +151,7 @@ class Allocations(QObject):
         """Await no answer any more."""
         self._tracing.forget()
         self._allocating.forget()
+        self._losing.forget()
         self.spoil()
 
     def _send_wish(self, request: AnyRequest) -> int:

@@ -6,7 +6,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from featherweight.engine.events import AnyEvent, Failed, SweepPlanned
 from featherweight.engine.options import SLOTS, Scalar
-from featherweight.engine.readings import Reading, SweepEstimate, SweepPlan, SweepSummary
+from featherweight.engine.readings import DamageOf, Reading, SweepEstimate, SweepPlan, SweepSummary
 from featherweight.engine.recipe import Choice
 from featherweight.engine.requests import PlanSweep
 from featherweight.gui.engine_client import EngineClient
@@ -26,7 +26,8 @@ class AtlasReadings(QObject):
 
     `plan` is what a sweep would read next, `estimate` what that would take (both None until asked
     for); `failure` says why it is not known. `summary` is of the last sweep that came to its end.
-    `revisions` grow where a layer has other readings.
+    `damage` and `metric` say what readings are of, once a plan was answered. `revisions` grow where
+    a layer has other readings.
     """
 
     changed = Signal()
@@ -38,6 +39,8 @@ class AtlasReadings(QObject):
         self.estimate: SweepEstimate | None = None
         self.failure = ""
         self.summary: SweepSummary | None = None
+        self.damage: DamageOf | None = None
+        self.metric = ""
         self.readings: dict[str, dict[ChoiceKey, Reading]] = {}
         self.choices: dict[ChoiceKey, Choice] = {}
         self.revisions: dict[str, int] = {}
@@ -66,6 +69,7 @@ class AtlasReadings(QObject):
             match event:
                 case SweepPlanned(plan=plan, estimate=estimate):
                     self.plan, self.estimate = plan, estimate
+                    self._name(estimate.damage, estimate.metric)
                 case Failed(message=message, hint=hint):
                     self.failure = f"{message} {hint}".rstrip()
             self.planned.emit()
@@ -89,10 +93,16 @@ class AtlasReadings(QObject):
         self._tell.start()
         self.ask(self.plan)
 
+    def _name(self, damage: DamageOf, metric: str) -> None:
+        if (damage, metric) != (self.damage, self.metric):
+            self.damage, self.metric = damage, metric
+            self._tell.start()
+
     def forget(self) -> None:
         """Forget everything: another network or task is there."""
-        self.plan = self.estimate = self.summary = None
+        self.plan = self.estimate = self.summary = self.damage = None
         self.readings, self.choices, self.revisions, self.failure = {}, {}, {}, ""
+        self.metric = ""
         self._planning.forget()
         self._tell.stop()
         self.changed.emit()

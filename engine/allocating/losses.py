@@ -28,7 +28,10 @@ class Losses:
         alone = {name: self.alone(name, choice) for name, choice in recipe.layers.items()}
         damage = self.together([each for each in alone.values() if each is not None])
         unread = tuple(name for name, each in alone.items() if each is None)
-        return RecipeLoss(damage=damage, drop=self.drop(damage), unread=unread)
+        # What is left as it is loses nothing for sure.
+        same = all(choice.empty for choice in recipe.layers.values())
+        drop = Spread(0.0, 0.0) if same and self.curve else self.drop(damage)
+        return RecipeLoss(damage=damage, drop=drop, unread=unread)
 
     def parts(self, recipe: Recipe) -> tuple[float, ...]:
         """Return what the choices of a recipe lose alone, unread ones nothing."""

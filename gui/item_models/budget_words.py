@@ -1,5 +1,6 @@
 """What is said of a budget: what a recipe is predicted to cost and lose, and what it really did."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from featherweight.engine.readings import (
@@ -102,14 +103,18 @@ def blamed_of(guilt: Guilt, words: LayerWords, relaxed: bool) -> Blamed:
     return Blamed(guilt.layer, said, milder or "leave it as it is", relaxed)
 
 
-def held_words(holds: Holds) -> str:
-    """Return how many layers budgets do not change."""
+def held_words(holds: Holds, unread: Sequence[str] = ()) -> str:
+    """Return how many layers budgets do not change, and of which choices no loss is known."""
     parts = []
     if holds.kept:
         parts.append(f"{_layers(len(holds.kept))} kept")
     if holds.left:
         parts.append(f"{_layers(len(holds.left))} left as in the source")
-    return ", ".join(parts) or "Every layer may change"
+    held = ", ".join(parts) or "Every layer may change"
+    if not unread:
+        return held
+    names = unread[0] if len(unread) == 1 else _layers(len(unread))
+    return f"{held}. Nothing was read of the choice of {names}: what it loses is not counted"
 
 
 def size_note(before: Cost, after: Cost) -> str:

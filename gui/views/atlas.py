@@ -168,10 +168,10 @@ class AtlasView(QWidget):
 
     def _show_names(self) -> None:
         """Call damage and metric by what the sweep said that they are."""
-        summary, task = self._document.atlas.summary, self._document.task
-        metric = summary.metric if summary else next(iter(task.metrics if task else ()), "")
+        atlas, task = self._document.atlas, self._document.task
+        metric = atlas.metric or next(iter(task.metrics if task else ()), "")
         named = wording.title_of(metric) if metric else "Accuracy"
-        self.model.damage = DAMAGES[summary.damage if summary else None]
+        self.model.damage = DAMAGES[atlas.damage]
         self.model.metric = named
         self.curves.show_values(
             {

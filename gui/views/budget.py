@@ -18,7 +18,6 @@ from featherweight.gui.document import Document
 from featherweight.gui.item_models import budget_words as said
 from featherweight.gui.item_models.layer_words import LayerWords
 from featherweight.gui.item_models.reading_words import DAMAGES
-from featherweight.gui.item_models.recipe_loss import damage_of, drop_at
 from featherweight.gui.widgets.basis_badge import BasisBadge
 from featherweight.gui.widgets.budget_bar import BudgetBar
 from featherweight.gui.widgets.empty_state import EmptyState
@@ -180,8 +179,7 @@ class BudgetView(QWidget):
 
     @property
     def _damage(self) -> str:
-        summary = self._document.atlas.summary
-        return DAMAGES[summary.damage if summary else None]
+        return DAMAGES[self._document.atlas.damage]
 
     def _refresh(self) -> None:
         """Show what is known now, once somebody looks."""
@@ -265,14 +263,15 @@ class BudgetView(QWidget):
         document = self._document
         if document.allocated and document.allocations.allocation is not None:
             return document.allocations.allocation.damage
-        return damage_of(document.recipe, document.atlas.readings)
+        loss = document.allocations.loss
+        return loss.damage if loss is not None and not loss.unread else None
 
     def _present_drop(self) -> Spread | None:
-        document, frontier = self._document, self._frontier
+        document = self._document
         if document.allocated and document.allocations.allocation is not None:
             return document.allocations.allocation.drop
-        damage = damage_of(document.recipe, document.atlas.readings)
-        return drop_at(frontier, damage) if frontier and damage is not None else None
+        loss = document.allocations.loss
+        return loss.drop if loss is not None and not loss.unread else None
 
     def _show_methods(self) -> None:
         document = self._document
@@ -280,7 +279,15 @@ class BudgetView(QWidget):
         names = {name for key in document.atlas.choices for _, name, _ in key}
         known = {m.name: words.title(m.name) for m in document.methods if m.name in names}
         self.methods.show_methods(known, document.holds.methods)
-        self.held.setText(said.held_words(document.holds))
+        unread = self._unread()
+        self.held.setText(said.held_words(document.holds, unread))
+
+    def _unread(self) -> tuple[str, ...]:
+        """Return the layers of whose choices nothing was read, so that no loss is known."""
+        allocations = self._document.allocations
+        if self._document.allocated and allocations.allocation is not None:
+            return allocations.allocation.unread
+        return allocations.loss.unread if allocations.loss is not None else ()
 
     def _show_figures(self) -> None:
         document, allocations = self._document, self._document.allocations

@@ -111,6 +111,13 @@ while (body := read_frame(sys.stdin.buffer)) is not None:
                 points=(FrontierPoint(0.0, 0.0, 0.0),), metric="top1", basis="measured")))
         case TraceFrontier(resource=resource, rules=rules):
             say(FrontierTraced(id=asked.id, frontier=frontier(resource, rules)))
+        case PredictLoss(recipe=recipe):
+            bits = [c.precision.options["bits"] for c in recipe.layers.values() if c.precision]
+            unread = tuple(n for n, c in recipe.layers.items()
+                           if c.precision and c.precision.options["bits"] == 5)
+            drop = sum(32 - each for each in bits) / 30
+            say(LossPredicted(id=asked.id, loss=RecipeLoss(damage=drop / 100,
+                drop=Spread(drop, 0.3 if bits else 0.0), unread=unread)))
         case Allocate(limits=limits, rules=rules) | RefineAllocation(limits=limits, rules=rules):
             try:
                 found = allocation(limits, rules, isinstance(asked, RefineAllocation))

@@ -189,6 +189,16 @@ def test_that_saving_elsewhere_takes_results_along_and_leaves_nothing_untitled(
     assert list((own_folder / "projects").iterdir()) == []
 
 
+def test_that_readings_of_a_network_are_there_whatever_the_project_is_called(
+    opened: Document, tmp_path: Path
+) -> None:
+    untitled = opened.atlas_folder
+    opened.set_choice(("a",), "structure", TUCKER)
+    opened.save_as(tmp_path / "mine")
+    assert opened.atlas_folder == untitled
+    assert tmp_path / "mine.results" not in opened.atlas_folder.parents
+
+
 def test_that_a_copy_elsewhere_leaves_a_titled_project_as_it_was(
     opened: Document, tmp_path: Path
 ) -> None:

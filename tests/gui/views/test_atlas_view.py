@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,8 +76,15 @@ def five(document: Document) -> tuple[Reading, ...]:
 def planned(supplied: Document) -> Document:
     """Return the document with data and an answered plan."""
     supplied.atlas.ask(None)
-    answer(supplied, SweepEstimate(missing=12, known=3, seconds=75.0, memory=120_000_000))
+    answer(supplied, estimate(12, 3, 75.0, 120_000_000))
     return supplied
+
+
+def estimate(missing: int, known: int, seconds: float, memory: int = 1) -> SweepEstimate:
+    return SweepEstimate(
+        missing=missing, known=known, seconds=seconds, memory=memory,
+        damage="divergence", metric="top1",
+    )  # fmt: skip
 
 
 def answer(document: Document, estimate: SweepEstimate, plan: SweepPlan | None = None) -> None:
@@ -165,21 +173,33 @@ def test_that_a_sweep_is_paused_resumed_and_extended(
     qtbot.mouseClick(start, Qt.MouseButton.LeftButton)
     planned.receive(ReadingsTaken(id=job.request, readings=five(planned)))
     planned.receive(Cancelled(id=job.request, step=3))
-    answer(planned, SweepEstimate(missing=7, known=5, seconds=40.0, memory=1))
+    answer(planned, estimate(7, 5, 40.0))
     assert start.text() == "Resume"
-    assert jobs.resume_button.isVisible()
-    qtbot.mouseClick(jobs.resume_button, Qt.MouseButton.LeftButton)
+    assert jobs.panel.resume_button.isVisible()
+    qtbot.mouseClick(jobs.panel.resume_button, Qt.MouseButton.LeftButton)
     again = planned.job
     assert again is not None
     assert again.kind == "sweep"
     assert again.request != job.request
     planned.receive(SweepEnded(id=again.request, summary=SUMMARY))
-    answer(planned, SweepEstimate(missing=0, known=12, seconds=0.0, memory=1))
+    answer(planned, estimate(0, 12, 0.0))
     assert (start.text(), start.isEnabled()) == ("Extend", False)
     assert view.bar.about.text() == "All 12 readings are there"
     planned.atlas.ask(SweepPlan(choices=PLAN.choices, samples=5000))
-    answer(planned, SweepEstimate(missing=12, known=0, seconds=9.0, memory=1))
+    answer(planned, estimate(12, 0, 9.0))
     assert (start.text(), start.isEnabled()) == ("Extend", True)
+
+
+def test_that_damage_goes_by_its_name_before_a_sweep_ends(
+    filled: AtlasView, planned: Document, qtbot: QtBot
+) -> None:
+    assert planned.atlas.summary is None
+    assert filled.model.damage == "KL divergence"
+    asked = estimate(1, 0, 1.0)
+    planned.atlas.ask(None)
+    with qtbot.waitSignal(planned.atlas.changed):
+        answer(planned, msgspec.structs.replace(asked, damage="output error", metric=""))
+    assert filled.model.damage == "Output error"
 
 
 def test_that_readings_outlive_the_same_data_and_no_other_network(
@@ -204,7 +224,7 @@ def test_that_a_map_tells_measured_estimated_failed_and_unread_cells_apart(
     assert "Failed: It diverges." in tip(filled, "stem", "4")
     assert tip(filled, "classifier", "4").splitlines()[-2].startswith("Estimated: ")
     measured = tip(filled, "classifier", "8")
-    assert "Damage 0.001 ± 0.00013" in measured
+    assert "KL divergence 0.001 ± 0.00013" in measured
     assert "Measured on 2,000 samples: ".replace(",", "\u202f") in measured
     assert "Takes 25.0 % of its size" in measured
     assert tip(filled, "blocks.0.conv2", "8").startswith("Not read: ")
@@ -228,7 +248,7 @@ def test_that_colours_are_powers_of_ten_and_say_so(filled: AtlasView) -> None:
     rows = [filled.model.names.index(name) for name in ("classifier", "stem")]
     assert levels[rows].ravel().tolist() == pytest.approx([1.0, 0.0, 0.0, 0.6505], abs=1e-4)
     said = filled.key.accessibleDescription()
-    assert said.startswith("Damage from 0.001 to 0.1 in powers of ten")
+    assert said.startswith("KL divergence from 0.001 to 0.1 in powers of ten")
 
 
 @pytest.mark.parametrize("ramp", [LIGHT_RAMP, DARK_RAMP])
@@ -340,7 +360,7 @@ def test_that_a_dialog_asks_for_what_is_ticked_and_cancel_for_what_was(
     assert plan.layers == ("stem",)
     assert Choice(structure=Setting("svd", {"keep": 0.5})) in plan.choices
     assert len(plan.choices) == 4
-    answer(planned, SweepEstimate(missing=1, known=0, seconds=2.0, memory=1_000_000))
+    answer(planned, estimate(1, 0, 2.0, 1_000_000))
     assert dialog.estimate.text() == "1 reading, about 2 s, 1.00 MB."
     dialog.filter_box.setText("svd")
     assert found(dialog.tree, "Integer").isHidden()

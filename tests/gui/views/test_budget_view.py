@@ -15,6 +15,7 @@ from featherweight.engine.ledger import Ledger
 from featherweight.engine.readings import SweepPlan
 from featherweight.engine.recipe import Choice, Setting
 from featherweight.engine.results import Cost, Measures, Result
+from featherweight.gui import wording
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
 from featherweight.gui.holds import Holds
@@ -212,8 +213,18 @@ def test_that_what_the_recipe_costs_and_loses_stands_below(
     document.use_choice(("a",), integer(16), "By hand")
     qtbot.waitUntil(lambda: text(view, "predicted_size") == "4.00 kB")
     assert view.bar.chart.budget is None
-    drop = text(view, "predicted_drop")
-    assert drop.startswith("2.1")
+    qtbot.waitUntil(lambda: text(view, "predicted_drop").startswith("2.1"))
+
+
+def test_that_of_what_was_not_read_no_loss_is_told(
+    qtbot: QtBot, view: BudgetView, document: Document
+) -> None:
+    document.use_choice(("a",), integer(5), "By hand")
+    qtbot.waitUntil(lambda: "Nothing was read of the choice of a" in view.held.text())
+    assert text(view, "predicted_drop") == wording.NONE
+    document.use_choice(("a",), integer(4), "By hand")
+    qtbot.waitUntil(lambda: text(view, "predicted_drop") != wording.NONE)
+    assert "Nothing was read" not in view.held.text()
 
 
 def test_that_a_resource_without_a_frontier_says_why(
