@@ -6,18 +6,16 @@ noise to train on, or one sample at a time, their statistics stay.
 """
 
 import hashlib
-import math
 import time
 from pathlib import Path
 
 import msgspec
 import torch
-from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch import Tensor
 
-from featherweight.engine.errors import CancelledError, UserError
+from featherweight.engine.errors import CancelledError
 from featherweight.engine.jobs import Job
-from featherweight.engine.network import Network, fingerprint
+from featherweight.engine.network import Network
 from featherweight.engine.recovering.batches import Batches, batch_size, set_training
 from featherweight.engine.recovering.checkpoint import (
     Curve,
@@ -26,9 +24,10 @@ from featherweight.engine.recovering.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from featherweight.engine.recovering.distilling import hints_between, teacher_of
 from featherweight.engine.recovering.gradual import Ramp, gradual_forms, put_precisions_on
+from featherweight.engine.recovering.lesson import Lesson, sound
 from featherweight.engine.recovering.norms import measure_norms, stale_norms, takes_statistics
+from featherweight.engine.recovering.optimizing import optimizer_of, rate_at, set_rate
 from featherweight.engine.task import Task
 from featherweight.engine.trainings import FineTuning
 
@@ -76,9 +75,8 @@ class _Training:
         self.batches = Batches(len(task.recovery), size, seed)
         self.epoch_steps = self.batches.steps
         self.steps = settings.epochs * self.epoch_steps
-        self.optimizer = _optimizer(network.module, settings)
-        self.teacher = teacher_of(task, settings) if settings.learns and self.steps else None
-        self.hints = hints_between(network, self.teacher) if self.teacher else None
+        self.optimizer = optimizer_of(network.module, settings)
+        self.lesson = Lesson(network, task, settings)
         self.gradual = gradual_forms(network)
         self.refines = any(form.precision is not None for form in self.gradual)
         self.ramp = Ramp(self.steps, settings.gradual)
@@ -92,13 +90,11 @@ class _Training:
             self.name = self._fingerprint() if folder else ""
             if not self._resume():
                 self._measure_norms()
-            if self.teacher:
-                self.teacher.prepare(self.job)
+            self.lesson.prepare(self.job)
             self._train()
         finally:
             self.network.module.eval()
-            if self.hints:
-                self.hints.close()
+            self.lesson.close()
         return self.progressed.curve
 
     def _train(self) -> None:
@@ -170,7 +166,7 @@ class _Training:
     def _put_precisions_on(self) -> None:
         put_precisions_on(self.network, self.job.check)
         self.gradual = gradual_forms(self.network)
-        self.optimizer = _optimizer(self.network.module, self.settings)
+        self.optimizer = optimizer_of(self.network.module, self.settings)
 
     def _step(self) -> None:
         step = self.progressed.step
@@ -178,56 +174,17 @@ class _Training:
         set_training(self.network, self.task, self.batches.size)
         indices = self.batches.indices(step)
         with torch.enable_grad():
-            loss = self._loss(indices)
-            if not loss.requires_grad:
-                raise UserError(
-                    "The network cannot be trained: its weights give its outputs no gradient.",
-                    "Take the recovery out of the recipe.",
-                )
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                rate = self.settings.learning_rate
-                raise UserError(
-                    f"The loss is no number any more at step {step + 1} of the recovery.",
-                    f"Lower its learning rate, for example to {rate / 10:g}.",
-                )
+            loss = self.lesson.loss(indices)
+            value = sound(loss, step, self.settings)
             self.optimizer.zero_grad()
             torch.autograd.backward(loss)
         for form in self.gradual:
             form.remember()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(step)
+        set_rate(self.optimizer, rate_at(self.settings, step, self.steps))
         self.optimizer.step()
         if step % max(1, self.steps // LOSS_POINTS) == 0:
             self.job.point("loss", step + 1, value)
         self.progressed.step = step + 1
-
-    def _loss(self, indices: list[int]) -> Tensor:
-        share = self.settings.distillation if self.teacher else 0.0
-        labelled = self.task.kind == "classification"
-        # Without labels the teacher's outputs are all there is to go by.
-        if self.teacher and not labelled:
-            share = 1.0
-        if self.teacher is None or (labelled and share < 1.0):
-            inputs, targets = self.task.batch(self.task.recovery, indices)
-        else:
-            inputs, targets = self.task.recovery.batch(indices)[0], ()
-        taught: tuple[Tensor, ...] = ()
-        if self.teacher and (share or self.hints):
-            taught = self.teacher.targets(indices, inputs)
-        outputs = self.network.outputs(*inputs)
-        parts = [] if share == 1.0 else [(1 - share) * self.task.loss(outputs, targets)]
-        if self.teacher and share:
-            parts.append(share * self.teacher.loss(outputs, taught))
-        if self.hints:
-            parts.append(self.settings.hidden_weight * self.hints.loss())
-        return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
-
-    def _rate(self, step: int) -> float:
-        rate = self.settings.learning_rate
-        if self.settings.schedule == "constant":
-            return rate
-        return rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def _measure_if_due(self) -> None:
         step, curve = self.progressed.step, self.progressed.curve
@@ -250,23 +207,9 @@ class _Training:
         standing = self.task.standing(self.network, self.job.check, MEASURED_SAMPLES)
         digest.update(repr(standing).encode())
         digest.update(repr([(form.sparsity, form.precision) for form in self.gradual]).encode())
-        if self.teacher:
-            digest.update(fingerprint(self.teacher.network).encode())
+        digest.update(self.lesson.identity.encode())
         return digest.hexdigest()
 
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _optimizer(module: nn.Module, settings: FineTuning) -> Optimizer:
-    # A network frozen when it was saved is trained all the same, as its archive would be.
-    trained = [value for value in module.parameters() if value.is_floating_point()]
-    for value in trained:
-        value.requires_grad_()
-    if not trained:
-        raise UserError("The network has nothing to train.", "Take the recovery out of the recipe.")
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "adamw":
-        return AdamW(trained, lr=rate, weight_decay=decay)
-    return SGD(trained, lr=rate, momentum=settings.momentum, weight_decay=decay)

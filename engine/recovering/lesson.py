@@ -1,0 +1,82 @@
+"""What a network learns from a batch: by labels, by the original, and by what a teacher says."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from featherweight.engine.errors import UserError
+from featherweight.engine.jobs import Job
+from featherweight.engine.network import Network, fingerprint
+from featherweight.engine.recovering.distilling import hints_between, teacher_of
+from featherweight.engine.task import Task
+from featherweight.engine.trainings import FineTuning
+
+
+class Lesson:
+    """The loss of a network on recovery samples, as a recovery's settings want it.
+
+    Raises UserError where the teacher does not fit.
+    """
+
+    def __init__(self, network: Network, task: Task, settings: FineTuning) -> None:
+        self.network, self.task, self.settings = network, task, settings
+        learns = settings.learns and settings.epochs > 0
+        self.teacher = teacher_of(task, settings) if learns else None
+        self.hints = hints_between(network, self.teacher) if self.teacher else None
+
+    @property
+    def identity(self) -> str:
+        """What tells the teacher from any other; empty without one."""
+        return fingerprint(self.teacher.network) if self.teacher else ""
+
+    def prepare(self, job: Job) -> None:
+        """Ask the teacher once for all where that is cheaper. Raises CancelledError."""
+        if self.teacher:
+            self.teacher.prepare(job)
+
+    def close(self) -> None:
+        """Let go of the layers that are compared with a teacher's."""
+        if self.hints:
+            self.hints.close()
+
+    def loss(self, indices: list[int]) -> Tensor:
+        """Return the loss on samples by their numbers, of no dimension, in training mode."""
+        share = self.settings.distillation if self.teacher else 0.0
+        labelled = self.task.kind == "classification"
+        # Without labels the teacher's outputs are all there is to go by.
+        if self.teacher and not labelled:
+            share = 1.0
+        if self.teacher is None or (labelled and share < 1.0):
+            inputs, targets = self.task.batch(self.task.recovery, indices)
+        else:
+            inputs, targets = self.task.recovery.batch(indices)[0], ()
+        taught: tuple[Tensor, ...] = ()
+        if self.teacher and (share or self.hints):
+            taught = self.teacher.targets(indices, inputs)
+        outputs = self.network.outputs(*inputs)
+        parts = [] if share == 1.0 else [(1 - share) * self.task.loss(outputs, targets)]
+        if self.teacher and share:
+            parts.append(share * self.teacher.loss(outputs, taught))
+        if self.hints:
+            parts.append(self.settings.hidden_weight * self.hints.loss())
+        return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+
+
+def sound(loss: Tensor, step: int, settings: FineTuning) -> float:
+    """Return a loss as a number, that of the step `step` from 0.
+
+    Raises UserError where it gives no gradients or is no number any more.
+    """
+    if not loss.requires_grad:
+        raise UserError(
+            "The network cannot be trained: its weights give its outputs no gradient.",
+            "Take the recovery out of the recipe.",
+        )
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise UserError(
+            f"The loss is no number any more at step {step + 1} of the recovery.",
+            f"Lower its learning rate, for example to {settings.learning_rate / 10:g}.",
+        )
+    return value
