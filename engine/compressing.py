@@ -52,6 +52,9 @@ def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, jo
     made, chosen = _compressed(opened, recipe, chosen, checkpoints, job)
     curve: tuple[tuple[int, float, float], ...] = ()
     if recipe.recovery and recipe.recovery.acts:
+        top1 = before.figures.get("top1")
+        # Without labels it is compared with itself.
+        job.point("source", 0, top1.value / 100 if top1 else 1.0)
         curve = tuple(fine_tune(made, task, recipe.recovery, recipe.seed, checkpoints, job))
     settle(made)
     if recipe.side_bits == 16:

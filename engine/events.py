@@ -251,8 +251,9 @@ class Point(Event, frozen=True, kw_only=True):
     """A point of a live chart at training step `step`.
 
     Series: `loss` of a batch; `accuracy` (0 to 1) of the recovering network, `control` and `labels`
-    of those trained beside it (dense, without a teacher); `rate`, the learning rate; `bits`, stored
-    bits of the forms as they are; `density`, the share of weights that are not zero.
+    of those trained beside it (dense, without a teacher), and of the `source`, once; `rate`, the
+    learning rate; `bits`, stored bits of the forms as they are; `density`, the share of weights
+    that are not zero.
     """
 
     series: str

@@ -94,6 +94,18 @@ def test_that_a_cancelled_run_goes_on_and_ends_with_the_same_bytes(
     assert [path.name for path in broken.iterdir()] == [again.archive]
 
 
+def test_that_a_recovery_tells_once_what_the_source_reaches(
+    session: Session, recipe: Recipe, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    result = session.compress(recipe, "told", str(tmp_path), Job(events.append))
+    points = [event for event in events if isinstance(event, Point)]
+    assert points[0].series == "source"
+    assert [point.value for point in points if point.series == "source"] == [
+        result.before.figures["top1"].value / 100
+    ]
+
+
 def test_that_an_exported_onnx_file_opens_with_the_names_of_the_network(
     session: Session, recipe: Recipe, tmp_path: Path
 ) -> None:
