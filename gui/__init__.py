@@ -8,8 +8,8 @@ The map, from a click to what is shown (intents go down to the document, signals
 - `document`: the one place where views meet. Its parts: `document_signals`, `recipe_intents`,
   `recipe_editor` and `commands` (choices that can be undone), `opening` and `trust_memory`,
   `job_intents`, `runs` and `job`, `questions`, `strength_traces`, `atlas_readings`,
-  `allocation_intents`, `allocations` and `holds` (budgets), `layer_latency`, `layer_sensitivity`,
-  `kept_results`, `keeper` and `project_file` (on disk).
+  `allocation_intents`, `allocations` and `holds` (budgets), `flips`, `layer_latency`,
+  `layer_sensitivity`, `kept_results`, `keeper` and `project_file` (on disk).
 - `graph_blocks`, `graph_layout`, `graph_columns`, `graph_steps`, `graph_drafter`: the picture of a
   network, laid out as plain numbers.
 - `engine_client`: the engine process; requests go in, events come out as signals.

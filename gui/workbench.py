@@ -1,4 +1,4 @@
-"""The workbench: table, graph and atlas in the middle; around them what is asked of layers."""
+"""The workbench: table, graph, atlas and flips in the middle; what is asked of layers around."""
 
 from PySide6.QtCore import QByteArray, Qt
 from PySide6.QtGui import QAction, QKeySequence, QShowEvent
@@ -10,6 +10,7 @@ from featherweight.gui.views.atlas import AtlasView
 from featherweight.gui.views.budget import BudgetView
 from featherweight.gui.views.choices import ChoicesView
 from featherweight.gui.views.details import DetailsView
+from featherweight.gui.views.flips import FlipsView
 from featherweight.gui.views.graph import GraphView
 from featherweight.gui.views.job import JobView
 from featherweight.gui.views.layer_table import LayerTableView
@@ -37,12 +38,14 @@ class Workbench(QMainWindow):
         self.table = LayerTableView(document)
         self.graph = GraphView(document)
         self.atlas = AtlasView(document)
+        self.flips = FlipsView(document)
         self.choices = ChoicesView(document)
         self.budget = BudgetView(document)
         self.results = ResultsView(document)
         self.log = LogPanel(client)
         self.setCentralWidget(self._build_pages())
         self.budget.atlas_asked.connect(lambda: self._pages.setCurrentWidget(self.atlas))
+        self.results.flips_asked.connect(lambda: self._pages.setCurrentWidget(self.flips))
         self._docks = [
             self._dock("choices", "&Choices", self.choices),
             self._dock("budget", "&Budget", self.budget),
@@ -75,13 +78,15 @@ class Workbench(QMainWindow):
         pages = self._pages = QTabWidget()
         pages.setObjectName("pages")
         pages.setDocumentMode(True)
-        pages.tabBar().setAccessibleName("Table, graph or atlas")
+        pages.tabBar().setAccessibleName("Table, graph, atlas or flips")
         pages.addTab(self.table, "Table")
         pages.addTab(self.graph, "Graph")
         pages.addTab(self.atlas, "Atlas")
+        pages.addTab(self.flips, "Flips")
         self._page_actions = [
             self._page_action("graph", "Ctrl+G", self.graph),
             self._page_action("atlas", "Ctrl+Shift+A", self.atlas),
+            self._page_action("flips", "Ctrl+Shift+F", self.flips),
         ]
         return pages
 

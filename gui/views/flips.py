@@ -109,6 +109,7 @@ class FlipsView(QWidget):
 
     def _build_gallery(self) -> QWidget:
         self.directions = ChoiceRow(("flips_all", *(f"flips_{one}" for one in DIRECTIONS)))
+        self.directions.setObjectName("flips_directions")
         self.directions.setContentsMargins(12, 2, 12, 4)
         self.directions.name(("All", *titles(labelled=True).values()))
         self.grid = ThumbnailGrid()

@@ -65,13 +65,18 @@ class ThumbnailGrid(QListView):
             model.modelReset.connect(self._tell.start)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        self.setGridSize(QSize(self.viewport().width() // self._columns, HEIGHT))
+        self.setGridSize(QSize(self._room // self._columns, HEIGHT))
         super().resizeEvent(event)
         self._tell.start()
 
     @property
     def _columns(self) -> int:
-        return max(1, self.viewport().width() // NARROWEST)
+        return max(1, self._room // NARROWEST)
+
+    @property
+    def _room(self) -> int:
+        # A line that is filled to its very end loses its last cell to the next line.
+        return self.viewport().width() - 1
 
     def visible_rows(self) -> range:
         """Return the rows of the model that are in sight, also in part."""
@@ -117,10 +122,8 @@ class _Painter(QStyledItemDelegate):
         strong.setWeight(QFont.Weight.DemiBold)
         painter.setFont(strong)
         painter.setPen(QColor(shades.text))
-        elided = QFontMetrics(strong).elidedText(
-            str(index.data()), Qt.TextElideMode.ElideRight, first.width()
-        )
-        painter.drawText(first, int(Qt.AlignmentFlag.AlignCenter), elided)
+        title = _fitted(QFontMetrics(strong), str(index.data()), first.width())
+        painter.drawText(first, int(Qt.AlignmentFlag.AlignCenter), title)
         painter.setFont(option.font)
         caption = _both(option.fontMetrics, index.data(CAPTION), first.width())
         painter.drawText(first.translated(0, LINE), int(Qt.AlignmentFlag.AlignCenter), caption)
@@ -144,16 +147,20 @@ class _Painter(QStyledItemDelegate):
         painter.drawImage(place, image)
 
 
+def _fitted(metrics: QFontMetrics, text: str, width: int) -> str:
+    if metrics.horizontalAdvance(text) <= width:
+        return text
+    return metrics.elidedText(text, Qt.TextElideMode.ElideRight, width)
+
+
 def _both(metrics: QFontMetrics, pair: tuple[str, str], width: int) -> str:
     """Return both names with an arrow between, the longer one shortened where there is no room."""
     arrow = f" {ARROW} "
+    whole = arrow.join(pair)
+    if metrics.horizontalAdvance(whole) <= width:
+        return whole
     room = width - metrics.horizontalAdvance(arrow)
     long = [metrics.horizontalAdvance(name) for name in pair]
-    if sum(long) <= room:
-        return arrow.join(pair)
     shares = [max(room // 2, room - long[1]), max(room // 2, room - long[0])]
-    ends = Qt.TextElideMode.ElideRight
-    shown = [
-        metrics.elidedText(name, ends, share) for name, share in zip(pair, shares, strict=True)
-    ]
+    shown = [_fitted(metrics, name, share) for name, share in zip(pair, shares, strict=True)]
     return arrow.join(shown)
