@@ -25,13 +25,14 @@ class Job:
     """One long computation: it counts steps, sends points, and stops when asked to.
 
     `emit` receives JobStarted, Progress (at most 20 a second, and the last one) and Point events
-    with this job's `id`. `cancel` may be called from any thread.
+    with this job's `id`. `cancel` and `finish` may be called from any thread.
     """
 
     def __init__(self, emit: Callable[[Event], None] = silent, id: int = 0) -> None:  # noqa: A002
         self.id = id
         self._emit = emit
         self._cancelled = threading.Event()
+        self._finishing = threading.Event()
         self._steps = 0
         self._step = 0
         self._first_step = 0
@@ -87,6 +88,19 @@ class Job:
     def cancel(self) -> None:
         """Ask the job to stop at its next check."""
         self._cancelled.set()
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the recovery of the network was asked to end now."""
+        return self._finishing.is_set()
+
+    def finish(self) -> None:
+        """Let the recovery end before its next step and the job go on with what it has.
+
+        Masks and precisions still to come are put on at once. A recovery that has not begun takes
+        no step; a job without one goes on as it would.
+        """
+        self._finishing.set()
 
     def _left(self, now: float) -> float | None:
         done = self._step - self._first_step

@@ -167,6 +167,12 @@ class Cancel(Request, frozen=True, kw_only=True):
     job: int
 
 
+class Finish(Request, frozen=True, kw_only=True):
+    """Ask the recovery in job `job` to end now and go on with what it has; see `Job.finish`."""
+
+    job: int
+
+
 AnyRequest = (
     OpenNetwork
     | SetTask
@@ -188,4 +194,5 @@ AnyRequest = (
     | RefineAllocation
     | FindGuilty
     | Cancel
+    | Finish
 )

@@ -61,6 +61,7 @@ from featherweight.engine.requests import (
     ExportResult,
     FindFlips,
     FindGuilty,
+    Finish,
     MeasureLatency,
     OpenNetwork,
     PlanSweep,
@@ -108,11 +109,11 @@ class Worker:
         self.emit(Ready(methods=self._session.methods()))
 
     def take(self, request: AnyRequest) -> None:
-        """Queue a request; a cancel acts at once."""
-        if isinstance(request, Cancel):
+        """Queue a request; a cancel, or a finish, acts at once."""
+        if isinstance(request, Cancel | Finish):
             job = self._jobs.get(request.job)
             if job is not None:
-                job.cancel()
+                (job.cancel if isinstance(request, Cancel) else job.finish)()
             return
         if isinstance(request, QUICK):
             self._quick.put(request)
