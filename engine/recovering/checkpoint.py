@@ -13,15 +13,19 @@ from torch.optim import Optimizer
 from featherweight.engine.writing.files import make_folder, write_file
 
 Curve = list[tuple[int, float, float]]
-MODULE, OPTIMIZER = "module/", "optimizer/"
+MODULE, OPTIMIZER, BESIDE = "module/", "optimizer/", "beside/"
 
 
 @dataclass
 class Progressed:
-    """How far a training is: steps done, and (step, loss, accuracy) as measured on the way."""
+    """How far a training is: steps done, and (step, loss, accuracy) as measured on the way.
+
+    `beside` are tensors that belong to neither the network nor the optimizer.
+    """
 
     step: int = 0
     curve: Curve = field(default_factory=list)
+    beside: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -36,6 +40,7 @@ def save_checkpoint(
     Between trainings there is no optimizer. Raises UserError where it cannot be written.
     """
     tensors = {f"{MODULE}{name}": value for name, value in module.state_dict().items()}
+    tensors |= {f"{BESIDE}{name}": value for name, value in progressed.beside.items()}
     states = optimizer.state_dict()["state"] if optimizer else {}
     for position, state in states.items():
         for key, value in state.items():
@@ -55,11 +60,13 @@ def load_checkpoint(
     about = _about(path)
     if about is None or about.get("run") != run:
         return None
-    weights, states = {}, dict[int, dict[str, Tensor]]()
+    weights, beside, states = {}, dict[str, Tensor](), dict[int, dict[str, Tensor]]()
     with safe_open(path, "pt") as stored:
         for name in stored.keys():  # noqa: SIM118  # it is no dictionary
             if name.startswith(MODULE):
                 weights[name.removeprefix(MODULE)] = stored.get_tensor(name)
+            elif name.startswith(BESIDE):
+                beside[name.removeprefix(BESIDE)] = stored.get_tensor(name)
             else:
                 position, _, key = name.removeprefix(OPTIMIZER).partition("/")
                 states.setdefault(int(position), {})[key] = stored.get_tensor(name)
@@ -69,7 +76,7 @@ def load_checkpoint(
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": states, "param_groups": groups})
     curve = [(int(step), loss, accuracy) for step, loss, accuracy in json.loads(about["curve"])]
-    return Progressed(int(about["step"]), curve)
+    return Progressed(int(about["step"]), curve, beside)
 
 
 def checkpoint_step(path: Path, run: str) -> int:

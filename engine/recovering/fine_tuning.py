@@ -103,6 +103,8 @@ class _Training:
             while self.progressed.step < self.steps:
                 self._prune_if_due()
                 self._measure_if_due()
+                if self.progressed.step % self.epoch_steps == 0:
+                    self.progressed.beside |= self.lesson.renew(self.job.check)
                 self._step()
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save(FILE)
@@ -132,6 +134,7 @@ class _Training:
         if found is None:
             return False
         self.progressed = found
+        self.lesson.restore(found.beside)
         for at, _, accuracy in found.curve:
             self.job.point("accuracy", at, accuracy)
         self.job.advance(f"Recovering, going on at step {found.step}", found.step)

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from featherweight.engine.errors import UserError
-from featherweight.engine.jobs import Job
+from featherweight.engine.jobs import Check, Job
 from featherweight.engine.network import Network, fingerprint
-from featherweight.engine.recovering.distilling import hints_between, teacher_of
+from featherweight.engine.recovering.batches import batch_size
+from featherweight.engine.recovering.distilling import teacher_of
+from featherweight.engine.recovering.hints import hints_between
 from featherweight.engine.task import Task
 from featherweight.engine.trainings import FineTuning
 
@@ -23,7 +25,8 @@ class Lesson:
         self.network, self.task, self.settings = network, task, settings
         learns = settings.learns and settings.epochs > 0
         self.teacher = teacher_of(task, settings) if learns else None
-        self.hints = hints_between(network, self.teacher) if self.teacher else None
+        samples = batch_size(settings.batch_size, task)
+        self.hints = hints_between(network, self.teacher, samples) if self.teacher else None
 
     @property
     def identity(self) -> str:
@@ -34,6 +37,15 @@ class Lesson:
         """Ask the teacher once for all where that is cheaper. Raises CancelledError."""
         if self.teacher:
             self.teacher.prepare(job)
+
+    def renew(self, check: Check) -> dict[str, Tensor]:
+        """Do what is due before an epoch; return what a checkpoint keeps. Raises CancelledError."""
+        return self.hints.renew(check) if self.hints else {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on with what a checkpoint kept."""
+        if self.hints:
+            self.hints.restore(tensors)
 
     def close(self) -> None:
         """Let go of the layers that are compared with a teacher's."""

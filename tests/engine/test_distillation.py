@@ -13,8 +13,8 @@ from featherweight.engine.events import Event, Point, Source, TaskSource
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network, capture
 from featherweight.engine.recipe import Choice, Recipe, Setting
-from featherweight.engine.recovering.distilling import attention_loss, relative_error, soft_loss
 from featherweight.engine.recovering.fine_tuning import fine_tune
+from featherweight.engine.recovering.losses import attention_loss, relative_error, soft_loss
 from featherweight.engine.session import Session
 from featherweight.engine.task import Task, read_task
 from featherweight.engine.trainings import FineTuning
