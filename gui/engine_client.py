@@ -27,6 +27,7 @@ from featherweight.engine.requests import (
     AnyRequest,
     Cancel,
     DescribeLayer,
+    Finish,
     OpenNetwork,
     Predict,
     SetTask,
@@ -146,6 +147,10 @@ class EngineClient(QObject):
         self._write(Cancel(id=next(self._identities), job=job))
         self._cancelled = job
         self._patience.start()
+
+    def finish(self, job: int) -> None:
+        """Ask the training of a job to end with what it has; the job goes on from there."""
+        self._write(Finish(id=next(self._identities), job=job))
 
     def restart(self) -> None:
         """End the process, if there is one, and start another."""

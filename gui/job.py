@@ -15,7 +15,7 @@ class Job(Struct, kw_only=True):
 
     `cancelled` was asked for, `interrupted` is the engine's death; both can be resumed where the
     job compresses or sweeps, unless it was `discarded`. `left` are estimated seconds, None while
-    unknown.
+    unknown. `finishing` is a training that was asked to end with what it has.
     """
 
     request: int
@@ -28,6 +28,7 @@ class Job(Struct, kw_only=True):
     left: float | None = None
     resumed_at: int = 0
     discarded: bool = False
+    finishing: bool = False
     points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property

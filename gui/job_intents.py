@@ -98,6 +98,10 @@ class JobIntents(RecipeIntents):
         """Ask the job to stop; a run can be resumed."""
         self._runs.cancel()
 
+    def finish(self) -> None:
+        """Ask the run's training to end now; its result is of what it has."""
+        self._runs.finish()
+
     def discard(self, job: Job) -> None:
         """Throw away what a run has done that is under way or was left unfinished."""
         self._runs.discard(job)

@@ -155,6 +155,14 @@ class Runs(QObject):
             self._set_state("cancelling")
             self._client.cancel(self.job.request)
 
+    def finish(self) -> None:
+        """Ask the run's training to end now; its result is of what it has."""
+        job = self.job
+        if job is not None and job.kind == "compress" and job.state == "running":
+            job.finishing = True
+            self._client.finish(job.request)
+            self.changed.emit()
+
     def take(self, event: AnyEvent) -> bool:
         """Take an event of the job; False for any other."""
         job = self.job

@@ -2,6 +2,7 @@
 
 from featherweight.gui import wording
 from featherweight.gui.document import Document
+from featherweight.gui.item_models.run_curves import SOURCE
 from featherweight.gui.job import Job
 from featherweight.gui.widgets.job_panel import ButtonState, JobState
 
@@ -17,6 +18,9 @@ PAUSE = {
     "compress": "Stop here; Resume goes on from the very step, also another day",
     "sweep": "Stop after the reading under way; everything read is kept",
 }
+NOT_YET = "Nothing is trained yet, so there is nothing to keep"
+BEST = "End the training here; the result gets the best weights so far, on the samples held out"
+LAST = "End the training here; the result gets the weights as they are now"
 DISCARD = "Stop the run and throw away what it has done"
 FORGET = "Throw away what the run has done"
 STOP = "Stop it; nothing of it is kept"
@@ -36,7 +40,7 @@ def job_state(document: Document, job: Job) -> JobState:
         share=1.0 if job.state == "done" else share,
         pause=_pause(job),
         resume=_resume(document, job),
-        finish=ButtonState(),
+        finish=_finish(document, job),
         cancel=_cancel(document, job),
     )
 
@@ -45,6 +49,8 @@ def _stage(job: Job) -> tuple[str, str]:
     """Return two lines: what is done, or what became of it, and how far it is."""
     if job.active:
         step = f"Step {job.step} of {job.steps}" if job.steps else ""
+        if job.finishing:
+            return job.stage.rstrip("."), "Ending the training with what it has"
         return job.stage.rstrip(".") or "Starting", step
     if job.resumable:
         point = "reading" if job.kind == "sweep" else "checkpoint"
@@ -68,6 +74,18 @@ def _resume(document: Document, job: Job) -> ButtonState:
     shown = not job.active and (sweeps or document.unfinished is not None)
     enabled = document.can_sweep if sweeps else document.can_resume
     return ButtonState(shown, enabled, "Go on where it was stopped")
+
+
+def _finish(document: Document, job: Job) -> ButtonState:
+    left = document.unfinished
+    recovery = left.recipe.recovery if left is not None else None
+    shown = job.active and job.kind == "compress" and recovery is not None and recovery.epochs > 0
+    # What the source reaches is told when the recovery begins.
+    trains = bool(job.points.get(SOURCE))
+    best = recovery is not None and recovery.keep == "best" and recovery.held_out > 0
+    tip = NOT_YET if not trains else BEST if best else LAST
+    free = trains and job.state == "running" and not job.finishing
+    return ButtonState(shown, free, tip)
 
 
 def _cancel(document: Document, job: Job) -> ButtonState:

@@ -48,6 +48,7 @@ class JobView(QWidget):
         self.panel = JobPanel()
         self.panel.pause_button.clicked.connect(lambda: self._document.cancel())
         self.panel.resume_button.clicked.connect(self._on_resume)
+        self.panel.finish_button.clicked.connect(lambda: self._document.finish())
         self.panel.cancel_button.clicked.connect(self._on_cancel)
         self.sizes = SizeBars()
         self.sizes.setObjectName("size_bars")

@@ -1,6 +1,7 @@
 """The results: figures before and after beside the prediction, and where every bit went."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import msgspec
 from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
@@ -63,7 +64,11 @@ class ResultsView(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
         row.addLayout(self._build_list())
-        row.addWidget(self._build_details(), 1)
+        column = QVBoxLayout()
+        column.setSpacing(0)
+        column.addLayout(self._build_actions())
+        column.addWidget(self._build_details(), 1)
+        row.addLayout(column, 1)
         document.results_changed.connect(self._refresh)
         document.network_changed.connect(self._refresh)
         document.task_changed.connect(self._refresh_compare)
@@ -80,7 +85,7 @@ class ResultsView(QWidget):
         self.list = QListWidget()
         self.list.setObjectName("results_list")
         self.list.setAccessibleName("Results")
-        self.list.setFixedWidth(232)
+        self.list.setFixedWidth(208)
         self.list.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
         self.list.itemSelectionChanged.connect(self._refresh_compare)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -92,45 +97,46 @@ class ResultsView(QWidget):
         self.list.setEditTriggers(
             QListWidget.EditTrigger.DoubleClicked | QListWidget.EditTrigger.EditKeyPressed
         )
-        self.rename_button, self.delete_button = QPushButton("Rename"), QPushButton("Delete…")
-        self.rename_button.setObjectName("rename_result_button")
-        self.rename_button.setToolTip("Give the result another name (F2)")
-        self.rename_button.clicked.connect(lambda: self.list.editItem(self.list.currentItem()))
-        self.delete_button.setObjectName("delete_result_button")
-        self.delete_button.setToolTip("Throw the result and its archive away")
-        self.delete_button.clicked.connect(self._on_delete)
-        self.export_button = QPushButton("Export…")
-        self.export_button.setObjectName("result_export_button")
-        self.export_button.setProperty("role", "primary")
-        self.export_button.setToolTip("Write the network to a file and check the file")
-        self.export_button.clicked.connect(self._on_export)
-        self.flips_button = QPushButton("Flipped…")
-        self.flips_button.setObjectName("flips_button")
-        self.flips_button.setToolTip(FLIPS)
-        self.flips_button.clicked.connect(self._on_flips)
-        self.restore_button = QPushButton("Restore recipe")
-        self.restore_button.setObjectName("restore_recipe_button")
-        self.restore_button.setToolTip("Take over this result's choices; it can be undone")
-        self.restore_button.clicked.connect(self._on_restore)
-        self.compare_button = QPushButton("Compare")
-        self.compare_button.setObjectName("compare_button")
-        self.compare_button.setToolTip(COMPARE)
-        self.compare_button.clicked.connect(self._on_compare)
+        self.rename_button = _button(
+            "rename_result_button", "Rename", "Give the result another name (F2)",
+            lambda: self.list.editItem(self.list.currentItem()),
+        )  # fmt: skip
+        self.delete_button = _button(
+            "delete_result_button", "Delete…", "Throw the result and its archive away",
+            self._on_delete,
+        )  # fmt: skip
+        pair = QHBoxLayout()
+        pair.setSpacing(8)
+        pair.addWidget(self.rename_button)
+        pair.addWidget(self.delete_button)
         column = QVBoxLayout()
         column.setContentsMargins(8, 8, 0, 12)
         column.setSpacing(8)
         column.addWidget(self.list)
-        for pieces in (
-            (self.export_button, self.flips_button),
-            (self.restore_button, self.compare_button),
-            (self.rename_button, self.delete_button),
-        ):
-            pair = QHBoxLayout()
-            pair.setSpacing(8)
-            for piece in pieces:
-                pair.addWidget(piece)
-            column.addLayout(pair)
+        column.addLayout(pair)
         return column
+
+    def _build_actions(self) -> QHBoxLayout:
+        self.export_button = _button(
+            "result_export_button", "Export…", "Write the network to a file and check the file",
+            self._on_export,
+        )  # fmt: skip
+        self.export_button.setProperty("role", "primary")
+        self.flips_button = _button("flips_button", "Flipped…", FLIPS, self._on_flips)
+        self.compare_button = _button("compare_button", "Compare", COMPARE, self._on_compare)
+        self.restore_button = _button(
+            "restore_recipe_button", "Restore recipe",
+            "Take over this result's choices; it can be undone", self._on_restore,
+        )  # fmt: skip
+        row = QHBoxLayout()
+        row.setContentsMargins(16, 8, 16, 0)
+        row.setSpacing(8)
+        for piece in (
+            self.export_button, self.flips_button, self.compare_button, self.restore_button
+        ):  # fmt: skip
+            row.addWidget(piece)
+        row.addStretch(1)
+        return row
 
     def _build_details(self) -> QWidget:
         self.figures = FigureTable(("", "Before", "After", "Change", "Predicted"))
@@ -268,6 +274,14 @@ class ResultsView(QWidget):
         result = self.result
         if result is not None:
             self._document.use_recipe(result.recipe, f"Recipe of {result.name}")
+
+
+def _button(name: str, text: str, tip: str, act: Callable[[], None]) -> QPushButton:
+    made = QPushButton(text)
+    made.setObjectName(name)
+    made.setToolTip(tip)
+    made.clicked.connect(lambda: act())
+    return made
 
 
 def predicted_figures(cost: Cost) -> dict[str, Figure]:

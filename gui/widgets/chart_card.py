@@ -11,7 +11,7 @@ from featherweight.gui.widgets.legend import Legend
 from featherweight.gui.widgets.line_chart import LineChart
 from featherweight.gui.widgets.text import label
 
-NOTHING = "Nothing of this yet"
+NOTHING = "No figures of this"
 FEWEST_TITLES = 2
 ARROW = 34
 

@@ -36,11 +36,11 @@ class JobState:
 
 
 class JobPanel(QWidget):
-    """A title with the time left, a bar, two lines on what is done, and a row of buttons."""
+    """A title, a bar, two lines on what is done with the time left, and a row of buttons."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.title = ElidedLabel()
+        self.title = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self.title.setObjectName("job_title")
         self.title.setProperty("role", "heading")
         self.left = label("", "section")
@@ -55,10 +55,10 @@ class JobPanel(QWidget):
         self.resume_button.setProperty("role", "primary")
         self.finish_button = _button("finish_button", "Stop and keep")
         self.cancel_button = _button("cancel_button", "Cancel")
-        top = QHBoxLayout()
-        top.setSpacing(8)
-        top.addWidget(self.title, 1)
-        top.addWidget(self.left)
+        far = QHBoxLayout()
+        far.setSpacing(8)
+        far.addWidget(self.stage, 1)
+        far.addWidget(self.left)
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
         for button in (
@@ -69,11 +69,11 @@ class JobPanel(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
-        column.addLayout(top)
+        column.addWidget(self.title)
         column.addWidget(self.bar)
         said = QVBoxLayout()
         said.setSpacing(2)
-        said.addWidget(self.stage)
+        said.addLayout(far)
         said.addWidget(self.detail)
         column.addLayout(said)
         column.addLayout(buttons)

@@ -59,7 +59,7 @@ class LineChart(Chart):
     @property
     def lines(self) -> tuple[Line, ...]:
         """The lines of the series that have points."""
-        return tuple(self._line(series) for series, (steps, _) in self._points.items() if steps)
+        return tuple(line for series, line in self._lines.items() if self.count(series))
 
     @property
     def mark(self) -> float | None:

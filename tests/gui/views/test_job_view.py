@@ -24,6 +24,7 @@ from featherweight.engine.ledger import Ledger
 from featherweight.engine.readings import SweepPlan
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.results import Cost, Export, Measures, Prediction, Result
+from featherweight.engine.trainings import FineTuning
 from featherweight.gui.dialogs.stop import stop_question
 from featherweight.gui.document import Document
 from featherweight.gui.job import Job, JobKind
@@ -234,6 +235,41 @@ def test_that_a_run_that_ends_while_one_is_asked_is_kept(view: JobView, ready: D
     agree(view, "Throw away")
     assert len(ready.results) == 1
     assert view.panel.title.text() == "Done: Run 1"
+
+
+@pytest.mark.parametrize(
+    ("recovery", "kept"),
+    [
+        (FineTuning(), "weights as they are now"),
+        (FineTuning(keep="best"), "weights as they are now"),
+        (FineTuning(keep="best", held_out=0.2), "best weights so far"),
+    ],
+)
+def test_that_a_training_is_ended_early_and_says_what_is_kept(
+    view: JobView, ready: Document, recovery: FineTuning, kept: str
+) -> None:
+    ready.set_recovery(recovery)
+    request = start(ready)
+    button = view.panel.finish_button
+    assert (button.isVisible(), button.isEnabled()) == (True, False)
+    assert button.toolTip().startswith("Nothing is trained yet")
+    ready.receive(Point(id=request, series="source", step=0, value=0.9))
+    ready.receive(Progress(id=request, step=30, steps=100, stage="Recovering, epoch 1 of 3"))
+    assert button.isEnabled()
+    assert kept in button.toolTip()
+    button.click()
+    assert view.panel.detail.text() == "Ending the training with what it has"
+    assert not button.isEnabled()
+    ready.receive(Compressed(id=request, result=result()))
+    assert view.panel.title.text() == "Done: Run 1"
+    assert not button.isVisible()
+
+
+def test_that_a_run_without_a_training_cannot_be_ended_early(
+    view: JobView, ready: Document
+) -> None:
+    start(ready)
+    assert not view.panel.finish_button.isVisible()
 
 
 def test_that_a_sweep_says_of_what_it_is_and_whose_curves_are_beside_it(
