@@ -88,7 +88,7 @@ class OpenedNetwork:
         """What makes recipes of the atlas."""
         atlas, network, task = self.atlas, self.network, self.any_task()
         if self._desk is None or self._desk[0] is not atlas:
-            planner = Planner(network, self.coupling, self.predictor, self.summary.layers)
+            planner = Planner(network, self.coupling, self.predictor, self.summary.layers, task)
             desk = AllocationDesk(
                 planner,
                 lambda: tuple(atlas.readings.values()),

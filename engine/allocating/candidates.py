@@ -1,19 +1,21 @@
 """What every layer can choose from, made of the readings of an atlas.
 
 A layer's options are the choices that were read of it alone, and those put together of two or three
-of them in different slots: their damages add up, times what measured pairs of the same methods came
-to. Channels that go from several layers together are a group, an item of its own.
+of them in different slots: their damages add up, times what the outputs of the layer alone say, and
+times what measured pairs of the same methods came to. Channels that go from several layers together
+are a group, an item of its own.
 """
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from featherweight.engine.allocating.layer_costs import LayerCosts
+from featherweight.engine.allocating.layer_errors import LayerErrors
 from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Check, unchecked
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
@@ -65,6 +67,7 @@ def is_pruning(choice: Choice) -> bool:
 def layer_options(
     readings: Iterable[Reading],
     costs: LayerCosts,
+    errors: LayerErrors,
     times: float,
     factors: Mapping[Pair, float],
     check: Check = unchecked,
@@ -87,7 +90,10 @@ def layer_options(
         choice = _joined(parts)
         joint = told.get(_key(choice))
         sources = (joint,) if joint else parts
-        factor = 1.0 if joint else factors.get(_names(choice), 1.0)
+        factor = 1.0
+        if joint is None and len(parts) > 1:
+            grown = errors.growth([part.choice for part in parts], choice, check)
+            factor = grown * factors.get(_names(choice), 1.0)
         damage = factor * sum(max(each.damage.value, 0.0) for each in sources if each.damage)
         try:
             cheapest, cost = costs.cheapest(choice, check)
@@ -98,8 +104,10 @@ def layer_options(
     return tuple(found)
 
 
-def pair_factors(readings: Sequence[Reading]) -> dict[Pair, float]:
-    """Return by how much measured choices of several slots lose more than the sum of their parts.
+def pair_factors(
+    readings: Sequence[Reading], errors: Callable[[str], LayerErrors], check: Check = unchecked
+) -> dict[Pair, float]:
+    """Return by how much measured choices of several slots lose more than is told of their parts.
 
     The median over layers, by the names of the methods; never under a half or over four.
     """
@@ -111,14 +119,13 @@ def pair_factors(readings: Sequence[Reading]) -> dict[Pair, float]:
     ratios: dict[Pair, list[float]] = {}
     for reading in readings:
         slots = slots_of(reading.choice)
-        if reading.damage is None or len(slots) < 2:
+        if reading.damage is None or len(slots) < 2 or len(reading.layers) > 1:
             continue
-        keys = [
-            (reading.layers, _key(Choice().replaced(slot, reading.choice.setting(slot))))
-            for slot in slots
-        ]
+        parts = [Choice().replaced(slot, reading.choice.setting(slot)) for slot in slots]
+        keys = [(reading.layers, _key(part)) for part in parts]
         if all(key in alone for key in keys) and (total := sum(alone[key] for key in keys)) > 0:
-            ratios.setdefault(_names(reading.choice), []).append(reading.damage.value / total)
+            told = total * errors(reading.layers[0]).growth(parts, reading.choice, check)
+            ratios.setdefault(_names(reading.choice), []).append(reading.damage.value / told)
     return {names: min(max(float(np.median(found)), 0.5), 4.0) for names, found in ratios.items()}
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from featherweight.engine.allocating.accuracy import Fall, Tried, fitted, power_of, total
 from featherweight.engine.allocating.allocator import Allocator
 from featherweight.engine.allocating.candidates import (
@@ -17,7 +19,9 @@ from featherweight.engine.allocating.candidates import (
 )
 from featherweight.engine.allocating.choice_table import Whole
 from featherweight.engine.allocating.layer_costs import LayerCosts
+from featherweight.engine.allocating.layer_errors import LayerErrors
 from featherweight.engine.applicability import chosen_methods
+from featherweight.engine.atlas.layer_inputs import sampled_inputs
 from featherweight.engine.inspecting.coupling import Coupling
 from featherweight.engine.inspecting.setting_latency import LayerTimes
 from featherweight.engine.jobs import Check, unchecked
@@ -27,6 +31,7 @@ from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import Choice, Recipe
 from featherweight.engine.results import Prediction
+from featherweight.engine.task import Task
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,18 @@ class Planner:
         coupling: Coupling,
         predictor: Predictor,
         layers: Sequence[Layer],
+        task: Task | None = None,
     ) -> None:
-        """Plan for a network, of which `layers` tell the shapes."""
+        """Plan for a network, of which `layers` tell the shapes; `task` gives inputs of layers."""
         self._network = network
         self._coupling = coupling
         self._predictor = predictor
         self._layers = {layer.name: layer for layer in layers}
         self._times: dict[str, float] = {}
+        self._task = task
+        self._rows: Mapping[str, Tensor] | None = None
         self._costs: dict[str, LayerCosts] = {}
+        self._errors: dict[str, LayerErrors] = {}
         self._lefts: dict[tuple[tuple[str, ...], bytes], Mapping[str, float]] = {}
         self._options: dict[str, tuple[object, tuple[Option, ...]]] = {}
         self._made: tuple[object, Allocator] | None = None
@@ -111,7 +120,11 @@ class Planner:
         times: Mapping[str, float],
         check: Check,
     ) -> Allocator:
-        factors = pair_factors(readings)
+        if self._rows is None:
+            names = [name for name in self._layers if self._layers[name].input_shape]
+            task = self._task
+            self._rows = sampled_inputs(self._network, task, names, check) if task else {}
+        factors = pair_factors(readings, self._error, check)
         of_layer: dict[str, list[Reading]] = {name: [] for name in self._layers}
         for reading in readings:
             if len(reading.layers) == 1 and not is_pruning(reading.choice):
@@ -124,7 +137,7 @@ class Planner:
             asked = (own, time, factors)
             # While a sweep runs, only the layers that it read since have new options.
             if name not in self._options or self._options[name][0] != asked:
-                made = layer_options(own, self._cost(name), time, factors, check)
+                made = layer_options(own, self._cost(name), self._error(name), time, factors, check)
                 self._options[name] = asked, made
             options[name] = self._options[name][1]
         whole = Whole(self._predictor.before, self.latency, metric.name, self.prediction)
@@ -138,6 +151,12 @@ class Planner:
             layer = self._network.layer(name)
             self._costs[name] = LayerCosts(layer, self._layers[name].input_shape)
         return self._costs[name]
+
+    def _error(self, name: str) -> LayerErrors:
+        if name not in self._errors:
+            rows = (self._rows or {}).get(name)
+            self._errors[name] = LayerErrors(self._network, self._coupling, name, rows)
+        return self._errors[name]
 
     def _groups(self, readings: Sequence[Reading], check: Check) -> list[Group]:
         found: dict[tuple[str, ...], list[Reading]] = {}

@@ -21,12 +21,14 @@ from featherweight.engine.allocating.accuracy import (
 from featherweight.engine.allocating.allocator import Allocator
 from featherweight.engine.allocating.candidates import Group, Option, pair_factors
 from featherweight.engine.allocating.choice_table import Whole
+from featherweight.engine.allocating.layer_errors import LayerErrors
 from featherweight.engine.allocating.planner import Metric, Planner
 from featherweight.engine.allocating.rivals import families, uniform
 from featherweight.engine.applicability import chosen_methods
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.coupling import Coupling, analyse
 from featherweight.engine.inspecting.survey import survey
+from featherweight.engine.jobs import unchecked
 from featherweight.engine.network import Network, capture
 from featherweight.engine.prediction import Predictor
 from featherweight.engine.readings import AllocationRules, Limits, Reading, RecipeLoss, Spread
@@ -164,6 +166,23 @@ def test_that_networks_say_how_damages_of_layers_add_up(power: float) -> None:
     assert power_of(tried) == power
 
 
+def test_that_few_values_harm_factors_more_than_the_weight_they_make() -> None:
+    network, coupling, _ = small()
+    rows = torch.randn(1, 64, 384, generator=torch.Generator().manual_seed(0))
+    errors = LayerErrors(network, coupling, "5", rows)
+    low = Choice(structure=Setting("svd", {"keep": 0.75}))
+
+    def growth(precision: Choice) -> float:
+        both = low.replaced("precision", precision.precision)
+        return errors.growth((low, precision), both, unchecked)
+
+    assert growth(bits(8)) == pytest.approx(1, abs=0.05)
+    assert growth(bits(2)) > 1.5
+    sparse = Choice(sparsity=Setting("magnitude", {"sparsity": 0.5}))
+    both = sparse.replaced("precision", bits(2).precision)
+    assert errors.growth((sparse, bits(2)), both, unchecked) == 1
+
+
 def test_that_measured_pairs_say_how_damages_add_up() -> None:
     sparse = Choice(sparsity=Setting("magnitude", {"sparsity": 0.5}))
     both = sparse.replaced("precision", bits(4).precision)
@@ -172,7 +191,11 @@ def test_that_measured_pairs_say_how_damages_add_up() -> None:
         Reading(layers=("a",), choice=choice, basis="measured", damage=Spread(damage, 0.0))
         for choice, damage in told
     ]
-    assert pair_factors(readings) == {("magnitude", "integer"): pytest.approx(2.0)}
+    network, coupling, _ = small()
+    errors = LayerErrors(network, coupling, "0", None)
+    assert pair_factors(readings, lambda _: errors) == {
+        ("magnitude", "integer"): pytest.approx(2.0)
+    }
 
 
 def small() -> tuple[Network, Coupling, Predictor]:
