@@ -1,0 +1,1 @@
+"""Shipped files: recipes that the benchmark of the record runs."""
