@@ -34,7 +34,6 @@ class ChartCard(QWidget):
         self.value = label("", "figure")
         self.value.setAccessibleName(title)
         self.badge = BasisBadge(basis or "estimated")
-        self.badge.setVisible(basis is not None)
         self.legend = Legend()
         self.note = label(NOTHING, "muted")
         self.note.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
@@ -51,6 +50,8 @@ class ChartCard(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(top)
+        # What is shown before it has a place would be a window for a moment, and take the keyboard.
+        self.badge.setVisible(basis is not None)
         layout.addLayout(ground, 1)
         layout.addWidget(self.legend)
         self.clear()

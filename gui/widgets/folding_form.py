@@ -79,7 +79,6 @@ class FoldingForm(QWidget):
         self.more_button.setObjectName(f"{name}_more")
         self.more_button.setProperty("role", "link")
         self.more_button.setCheckable(True)
-        self.more_button.setVisible(len(groups) > 1)
         self.more_button.toggled.connect(self._on_more)
         self._more = QWidget()
         rest = QVBoxLayout(self._more)
@@ -97,6 +96,7 @@ class FoldingForm(QWidget):
             if first:
                 column.addWidget(self.more_button, 0, Qt.AlignmentFlag.AlignLeft)
                 column.addWidget(self._more)
+        self.more_button.setVisible(len(groups) > 1)
         return body
 
     @property
