@@ -13,7 +13,7 @@ from featherweight.engine.archive_export import export_archive
 from featherweight.engine.atlas.sensitivity import SensitivityReport, estimate, samples_digest
 from featherweight.engine.atlas.strength import Tell
 from featherweight.engine.atlas.sweep import Tell as TellReadings
-from featherweight.engine.compressing import run_recipe
+from featherweight.engine.compressing import run_recipe, try_rates
 from featherweight.engine.datasets.pictures import Gallery
 from featherweight.engine.errors import UserError
 from featherweight.engine.events import (
@@ -257,6 +257,16 @@ class Session:
         checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
         """
         return run_recipe(self._opened, recipe, name, Path(folder), job)
+
+    def find_learning_rate(
+        self, recipe: Recipe, job: Job
+    ) -> tuple[list[tuple[float, float]], float]:
+        """Return (rate, loss) at rising learning rates, and the rate that they speak for.
+
+        They are tried on the network as the recipe compresses it, for at most 100 steps; nothing
+        is kept of them. Raises UserError where the recipe has no recovery, CancelledError.
+        """
+        return try_rates(self._opened, recipe, job)
 
     def find_flips(self, after: str, before: str, job: Job) -> FlipReport:
         """Compare the classes of two results, sample by sample of those to measure on.

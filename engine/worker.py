@@ -30,6 +30,7 @@ from featherweight.engine.events import (
     FrontierTraced,
     GuiltyFound,
     LatencyMeasured,
+    LearningRateFound,
     LossPredicted,
     Opened,
     Predicted,
@@ -61,6 +62,7 @@ from featherweight.engine.requests import (
     ExportResult,
     FindFlips,
     FindGuilty,
+    FindLearningRate,
     Finish,
     MeasureLatency,
     OpenNetwork,
@@ -206,6 +208,9 @@ class Worker:
                 return GuiltyFound(id=identity, layers=session.find_guilty(recipe, job))
             case Compress(recipe=recipe, name=name, folder=folder):
                 return Compressed(id=identity, result=session.compress(recipe, name, folder, job))
+            case FindLearningRate(recipe=recipe):
+                points, rate = session.find_learning_rate(recipe, job)
+                return LearningRateFound(id=identity, points=tuple(points), suggestion=rate)
             case FindFlips(after=after, before=before):
                 report = session.find_flips(after, before, job)
                 return FlipsFound(id=identity, flips=report.flips, of=report.of)
