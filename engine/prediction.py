@@ -23,6 +23,7 @@ from featherweight.engine.inspecting.survey import layers_of
 from featherweight.engine.methods.method import FactorMethod, settled, stored_weights
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning
 from featherweight.engine.network import Network
+from featherweight.engine.preparing.rank_ladders import RankMethod
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.results import Cost, Prediction
 from featherweight.engine.settled_norms import is_settled, norms_after, settled_bits
@@ -56,13 +57,17 @@ class Predictor:
         }
         whole = _whole(shape, macs)
         after = msgspec.structs.replace(whole, bits=whole.bits - sum(saved.values()))
-        retrained = recipe.recovery is not None and recipe.recovery.epochs > 0
+        retrained = bool(recipe.preparation or recipe.reconstruction) or (
+            recipe.recovery is not None and recipe.recovery.epochs > 0
+        )
         # Channels chosen by data are other rows and columns in layers that ask for none.
         steady = not retrained and not any(
             isinstance(each.structure, ChannelPruning) and each.structure.needs()
             for each in chosen.values()
         )
-        exact = all(_known_by_shape(each) or (steady and _blind(each)) for each in chosen.values())
+        exact = all(
+            _known_by_shape(each) or (steady and _blind(each)) for each in chosen.values()
+        ) and not _chooses_ranks(recipe, chosen)
         return Prediction(layers=layers, before=self.before, after=after, exact=exact)
 
     def _settled(self, shape: Network, recipe: Recipe, chosen: Mapping[str, Chosen]) -> set[str]:
@@ -146,6 +151,12 @@ def _known_by_shape(methods: Chosen) -> bool:
     if methods.coding is None:
         return methods.sparsity is None
     return methods.coding.fixed_length
+
+
+def _chooses_ranks(recipe: Recipe, chosen: Mapping[str, Chosen]) -> bool:
+    """Say whether ranks are shared out anew, so that the recipe's are the most there can be."""
+    learns = recipe.preparation is not None and recipe.preparation.way == "learning-compression"
+    return learns and any(isinstance(each.structure, RankMethod) for each in chosen.values())
 
 
 def _blind(methods: Chosen) -> bool:

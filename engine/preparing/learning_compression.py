@@ -22,9 +22,10 @@ from featherweight.engine.preparing.preparing_training import PreparingTraining
 from featherweight.engine.preparing.rank_ladders import Ranked, ranked, shared_out
 from featherweight.engine.trainings import Preparation
 
-C_STEPS = 20
+# Nearest weights follow the training closely; sharing out ranks takes longer, and they settle.
+C_STEPS, RANKS_EVERY = 100, 5
 # How much a distance would shrink by the pull alone between two C steps, as an exponent.
-FIRST_PULL, LAST_PULL = 0.1, 5.0
+FIRST_PULL, LAST_PULL = 0.5, 5.0
 
 
 def learn_compression(
@@ -42,33 +43,42 @@ def learn_compression(
 
 @dataclass(frozen=True)
 class _Part:
-    """A layer that takes part, and its ranks if they can be chosen."""
+    """A layer that takes part, its methods, and its ranks if they can be chosen."""
 
     name: str
     layer: nn.Module
+    methods: Chosen
     ranks: Ranked | None
 
 
 class _Targets(nn.Module):
-    """What the weights are pulled to, for a checkpoint: Δ(Θ) of all parts, one after the other."""
+    """What weights are pulled to, Δ(Θ) of all parts one after the other, and the ranks of those.
 
-    def __init__(self, weights: list[Tensor]) -> None:
+    It is what a checkpoint holds beside the network.
+    """
+
+    def __init__(self, weights: list[Tensor], places: list[int]) -> None:
         super().__init__()
+        self.places: Tensor
+        self.register_buffer("places", torch.tensor(places, dtype=torch.int64))
         for number, weight in enumerate(weights):
             self.register_buffer(f"target{number}", weight.detach().clone())
+
+    def values(self) -> list[Tensor]:
+        """Return what the weights are pulled to."""
+        return [value for name, value in self.named_buffers() if name != "places"]
 
 
 class _Learning(PreparingTraining):
     def __init__(self, ground: Ground, settings: Preparation, seed: int, job: Job) -> None:
         super().__init__(ground, settings, seed, job)
-        self.chosen = dict(ground.chosen)
         self.parts = self._parts()
         self.weights: list[Tensor] = [
             part.layer.get_parameter(name)
             for part in self.parts
-            for name in projected(part.layer, self.chosen[part.name], job.check)
+            for name in projected(part.layer, part.methods, job.check)
         ]
-        self.targets = _Targets(self.weights)
+        self.targets = _Targets(self.weights, [part.ranks.own for part in self.parts if part.ranks])
         self.state["targets"] = self.targets
         self.period = max(1, self.steps // C_STEPS)
 
@@ -77,7 +87,9 @@ class _Learning(PreparingTraining):
         if step % self.period == 0:
             if not all(bool(weight.isfinite().all()) for weight in self.weights):
                 raise self.diverged(step)
-            self._compress()
+            if step % (self.period * RANKS_EVERY) == 0:
+                self._share_ranks()
+            self._project()
 
     @torch.no_grad()
     def after(self, step: int) -> None:
@@ -87,38 +99,48 @@ class _Learning(PreparingTraining):
         """
         way = step / max(1, self.steps - 1)
         pull = FIRST_PULL * (LAST_PULL / FIRST_PULL) ** way / self.period
-        for weight, target in zip(self.weights, self.targets.buffers(), strict=True):
+        for weight, target in zip(self.weights, self.targets.values(), strict=True):
             weight.lerp_(target, pull / (1 + pull))
 
     def final(self) -> dict[str, Chosen]:
         """Return the methods with the ranks that are best for the trained weights."""
         self._share_ranks()
-        return self.chosen
+        return {**self.ground.chosen, **self._methods()}
+
+    def _methods(self) -> dict[str, Chosen]:
+        """Return the methods of the parts with their ranks as they are now."""
+        found, places = {}, iter(self.targets.places.tolist())
+        for part in self.parts:
+            found[part.name] = part.methods
+            if part.ranks:
+                method = part.ranks.methods[next(places)]
+                found[part.name] = replace(part.methods, structure=method)
+        return found
 
     @torch.no_grad()
-    def _compress(self) -> None:
-        self._share_ranks()
+    def _project(self) -> None:
+        methods = self._methods()
         found = [
             value
             for part in self.parts
-            for value in projected(part.layer, self.chosen[part.name], self.job.check).values()
+            for value in projected(part.layer, methods[part.name], self.job.check).values()
         ]
-        for target, value in zip(self.targets.buffers(), found, strict=True):
+        for target, value in zip(self.targets.values(), found, strict=True):
             target.copy_(value)
 
     def _share_ranks(self) -> None:
-        layers = {part.name: (part.layer, part.ranks) for part in self.parts if part.ranks}
-        for name, method in shared_out(layers, self.job.check).items():
-            self.chosen[name] = replace(self.chosen[name], structure=method)
+        layers = [(part.layer, part.ranks) for part in self.parts if part.ranks]
+        places = shared_out(layers, self.job.check)
+        self.targets.places.copy_(torch.tensor(places, dtype=torch.int64))
 
     def _parts(self) -> list[_Part]:
         found, reasons = [], []
-        for name, methods in self.chosen.items():
+        for name, methods in self.ground.chosen.items():
             layer = self.network.layer(name)
             if reason := projection_lock(layer, methods, self.job.check):
                 reasons.append(f"Layer {name}: {reason}")
             else:
-                found.append(_Part(name, layer, ranked(layer, methods)))
+                found.append(_Part(name, layer, methods, ranked(layer, methods)))
         if not found:
             raise UserError(
                 " ".join(["No layer takes part in the learning-compression.", *reasons[:1]]),

@@ -68,14 +68,28 @@ def dense_weights(
         return _of_recurrent(layer, chain)
     chain.eval()
     if isinstance(layer, nn.Linear):
-        start = chain(torch.zeros(1, layer.in_features))
-        weight = (chain(torch.eye(layer.in_features)) - start).T
-        probes = _noise(PROBES, layer.in_features)
-        near = _near(probes @ weight.T + start, chain(probes))
-        return {"weight": weight.contiguous()} if near else None
+        return _of_linear(layer, chain, check)
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return _of_convolution(layer, chain, check)
     return None
+
+
+def _of_linear(layer: nn.Linear, chain: nn.Sequential, check: Check) -> Tensors | None:
+    if all(type(part) is nn.Linear for part in chain):
+        made = chain[0].get_parameter("weight")
+        for part in list(chain)[1:]:
+            made = part.get_parameter("weight") @ made
+        return {"weight": made}
+    count, kind = layer.in_features, layer.weight.dtype
+    start = chain(torch.zeros(1, count, dtype=kind))
+    rows = []
+    for places in torch.arange(count).split(max(1, ELEMENTS_AT_ONCE // count)):
+        check()
+        rows.append(chain(nn.functional.one_hot(places, count).to(kind)) - start)
+    weight = torch.cat(rows).T
+    probes = _noise(PROBES, count).to(kind)
+    near = _near(probes @ weight.T + start, chain(probes))
+    return {"weight": weight.contiguous()} if near else None
 
 
 def _of_recurrent(layer: Recurrent, chain: nn.Sequential) -> Tensors | None:
@@ -91,27 +105,29 @@ def _of_convolution(layer: Any, chain: nn.Sequential, check: Check) -> Tensors |
     spreads = [
         spread * (size - 1) for size, spread in zip(layer.kernel_size, layer.dilation, strict=True)
     ]
-    places = [
-        math.ceil(low / stride)
-        for low, stride in zip(_paddings(layer, spreads), layer.stride, strict=True)
-    ]
+    paddings = _paddings(layer, spreads)
+    places = [math.ceil(low / step) for low, step in zip(paddings, layer.stride, strict=True)]
     starts = [
-        place * stride - low
-        for place, stride, low in zip(places, layer.stride, _paddings(layer, spreads), strict=True)
+        place * step - low for place, step, low in zip(places, layer.stride, paddings, strict=True)
     ]
-    sides = [start + spread + 1 for start, spread in zip(starts, spreads, strict=True)]
+    # A padding that mirrors asks for as much to mirror.
+    sides = [
+        start + low + spread + 1
+        for start, low, spread in zip(starts, paddings, spreads, strict=True)
+    ]
     at = (slice(None), slice(None), *places)
     window = tuple(
         slice(start, start + spread + 1, step)
         for start, spread, step in zip(starts, spreads, layer.dilation, strict=True)
     )
-    start = chain(torch.zeros(1, layer.in_channels, *sides))[at]
+    kind = layer.weight.dtype
+    start = chain(torch.zeros(1, layer.in_channels, *sides, dtype=kind))[at]
     rows = []
     for inputs in _units(layer, sides, window):
         check()
         rows.append(chain(inputs)[at] - start)
     whole = torch.cat(rows).T.reshape(layer.out_channels, layer.in_channels, *layer.kernel_size)
-    probes = _noise(PROBES, layer.in_channels, *sides)
+    probes = _noise(PROBES, layer.in_channels, *sides).to(kind)
     seen = probes[(slice(None), slice(None), *window)].flatten(1)
     if not _near(
         seen @ _own_groups(layer, whole, keep=True).flatten(1).T + start, chain(probes)[at]
@@ -127,7 +143,7 @@ def _units(layer: Any, sides: list[int], window: tuple[slice, ...]) -> Iterator[
     some = max(1, ELEMENTS_AT_ONCE // (layer.in_channels * math.prod(sides)))
     for first in range(0, len(ones), some):
         each = torch.tensor(ones[first : first + some]).T
-        inputs = torch.zeros(each.shape[1], layer.in_channels, *sides)
+        inputs = torch.zeros(each.shape[1], layer.in_channels, *sides, dtype=layer.weight.dtype)
         inputs[(torch.arange(each.shape[1]), *each)] = 1.0
         yield inputs
 

@@ -1,6 +1,6 @@
 """The ranks that a layer's method could have: what each costs, and how near it comes."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from featherweight.engine.preparing.learning_projection import dense_weights
 from featherweight.engine.preparing.rank_choice import Ladder, Numbers, chosen_ranks
 from featherweight.engine.ranks import rounded_rank, svd_keep
 
+RankMethod = Svd | Separable | Tucker
 FLOAT_BITS = 32
 LEAST_KEEP = 0.01
 # Of methods with two ranks, or where each is a search: shares to keep, by this factor apart.
@@ -26,23 +27,24 @@ RUNG, RUNGS = 2.0**0.5, 4
 class Ranked:
     """The ranks of one layer's method that lie within its options, the present one among them.
 
-    The singular value decomposition tells all of its ranks at once; of separable and Tucker
-    convolutions a few are tried.
+    `methods` are those that have them; `own` is the place of the present one. A singular value
+    decomposition tells all of its ranks at once; of separable and Tucker convolutions a few are
+    tried.
     """
 
     def __init__(self, layer: nn.Module, methods: Chosen) -> None:
-        assert isinstance(methods.structure, Svd | Separable | Tucker)
+        assert isinstance(methods.structure, RankMethod)
         self.present = methods.structure
         every = [*_ranks(layer, self.present), self.present]
         sized = {self._size(layer, methods, each): each for each in every}
         self.methods = list(sized.values())
         self._costs, self._bits = (np.array(part, float) for part in zip(*sized, strict=True))
-        self._own = self.methods.index(self.present)
+        self.own = self.methods.index(self.present)
         self._ranks = [_rank(layer, each) for each in self.methods]
 
     def ladder(self, layer: nn.Module, check: Check = unchecked) -> Ladder:
         """Return the ranks for the layer's weights as they are now."""
-        return Ladder(self._errors(layer, check), self._costs, self._bits, self._own)
+        return Ladder(self._errors(layer, check), self._costs, self._bits, self.own)
 
     @torch.no_grad()
     def _errors(self, layer: nn.Module, check: Check) -> Numbers:
@@ -54,7 +56,8 @@ class Ranked:
             return found
         errors = []
         for method in self.methods:
-            dense = dense_weights(layer, method.rewritten(layer, check), check) or {}
+            dense = dense_weights(layer, method.rewritten(layer, check), check)
+            assert dense is not None
             lost = [layer.get_parameter(name) - value for name, value in dense.items()]
             errors.append(float(sum(part.double().square().sum() for part in lost)))
         return np.array(errors)
@@ -78,27 +81,18 @@ class Ranked:
 
 def ranked(layer: nn.Module, methods: Chosen) -> Ranked | None:
     """Return the ranks of a layer's method; None where it has none that could be chosen."""
-    return (
-        Ranked(layer, methods) if isinstance(methods.structure, Svd | Separable | Tucker) else None
-    )
+    return Ranked(layer, methods) if isinstance(methods.structure, RankMethod) else None
 
 
-def shared_out(
-    layers: Mapping[str, tuple[nn.Module, Ranked]], check: Check = unchecked
-) -> dict[str, FactorMethod]:
-    """Return the method of every layer by name, with the ranks that are best for its weights now.
+def shared_out(layers: Sequence[tuple[nn.Module, Ranked]], check: Check = unchecked) -> list[int]:
+    """Return the place of every layer's method among its own: the best for its weights now.
 
     All together hold no more parameters and bits than with their present ranks.
     """
-    ladders = [own.ladder(layer, check) for layer, own in layers.values()]
-    places = chosen_ranks(ladders)
-    return {
-        name: own.methods[place]
-        for (name, (_, own)), place in zip(layers.items(), places, strict=True)
-    }
+    return chosen_ranks([ranks.ladder(layer, check) for layer, ranks in layers])
 
 
-def _ranks(layer: nn.Module, method: Svd | Separable | Tucker) -> list[Svd | Separable | Tucker]:
+def _ranks(layer: nn.Module, method: RankMethod) -> list[RankMethod]:
     if isinstance(method, Svd):
         outputs, inputs = matrix_of(layer).shape
         shares = [

@@ -24,6 +24,7 @@ from featherweight.engine.preparing.preparation import prepared
 from featherweight.engine.preparing.rank_choice import Ladder, chosen_ranks
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.results import Result
 from featherweight.engine.session import Session
 from featherweight.engine.task import Task, read_task
 from featherweight.engine.trainings import Preparation, Reconstruction
@@ -89,16 +90,14 @@ def ground(place: Path) -> Callable[[dict[str, Choice]], Ground]:
 
 def run(
     session: Session, folder: Path, layers: dict[str, Choice], way: Preparation | None
-) -> float:
+) -> Result:
     recipe = Recipe(layers=layers, preparation=way)
     result = session.compress(recipe, "one", str(folder), Job())
-    after = result.after.figures
-    assert after["parameters"].value <= result.predicted.parameters
-    made = read_network(Source(path=str(folder / result.archive)))
-    assert sum(value.numel() for value in densified(made).module.parameters()) <= (
-        result.predicted.parameters
-    )
-    return after["loss"].value
+    assert result.after.figures["parameters"].value <= result.predicted.parameters
+    made = densified(read_network(Source(path=str(folder / result.archive))))
+    held = sum(value.numel() for value in made.module.parameters())
+    assert held == result.after.figures["parameters"].value
+    return result
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,20 @@ def test_that_a_compression_costs_less_after_it_at_the_same_size(
     session: Session, tmp_path: Path, layers: dict[str, Choice]
 ) -> None:
     plain = run(session, tmp_path / "a", layers, None)
-    assert run(session, tmp_path / "b", layers, LEARN) < plain
+    learned = run(session, tmp_path / "b", layers, LEARN)
+    assert learned.after.figures["loss"].value < plain.after.figures["loss"].value
+
+
+def test_that_a_prediction_tells_the_most_that_chosen_ranks_hold(
+    session: Session, tmp_path: Path
+) -> None:
+    layers = {"0": SVD, "2": SVD}
+    for way in (None, LEARN):
+        told = session.predict(Recipe(layers=layers, preparation=way))
+        result = run(session, tmp_path / "out", layers, way)
+        bits = result.ledger.bits - result.ledger.container
+        assert told.exact == (way is None)
+        assert bits == told.after.bits if told.exact else bits <= told.after.bits
 
 
 def test_that_weights_end_where_their_methods_can_hold_them(
