@@ -162,8 +162,10 @@ class FlipsView(QWidget):
         self.stack.setCurrentWidget(self.empty if reason else self.filled)
         if reason:
             self.empty.explain(*reason)
-        elif flips.found is not None and flips.found is not self._found:
+            return
+        if flips.found is not None and flips.found is not self._found:
             self._show_found(flips.found)
+        self._on_seen(self.grid.visible_rows())
 
     def _reason(self) -> tuple[str, str] | None:
         """Return why there is nothing to show, None where there is something."""
