@@ -14,7 +14,8 @@ a contract in pyproject.toml checks):
   prototypes; `copying_layers`: channels copied; `matrix_convolutions`: matrices on
   every tap; `coefficient_layers`: a weight in a basis of its inputs; `compact_layers`: parts of
   fire modules and groups; `column_layers`: rows that share columns; `fastfood_layers`: Hadamard
-  matrices; `binary_layers`: inputs as signs; `structured_kinds`: all.
+  matrices; `binary_layers`: inputs as signs; `rounded_layers`: what flows in 8 bits;
+  `structured_kinds`: all.
 - `settled_norms`: batch norms of which one factor and one summand stay.
 - `weight_forms`, `functional_layers`, `bit_packing`, `weight_unpacking`: how a weight is held,
   trained, stored, and read with plain torch.

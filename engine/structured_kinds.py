@@ -14,6 +14,7 @@ from featherweight.engine.matrix_convolutions import (
     CirculantConvolution,
     ToeplitzLikeConvolution,
 )
+from featherweight.engine.rounded_layers import RoundedActivation
 from featherweight.engine.structured_layers import (
     CirculantLinear,
     MonarchLinear,
@@ -40,6 +41,7 @@ STRUCTURED: tuple[type[StructuredLayer], ...] = (
     GroupedLinear,
     MonarchLinear,
     RotatedConvolution,
+    RoundedActivation,
     SharedBasisConvolution,
     ShiftedConvolution,
     ToeplitzLikeConvolution,

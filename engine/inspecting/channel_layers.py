@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from featherweight.engine.inspecting.channel_calls import Tracks, tracks_like
 from featherweight.engine.inspecting.channel_ids import Constraints, IdTensor, IntArray
+from featherweight.engine.rounded_layers import RoundedActivation
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -281,5 +282,5 @@ _RULES: tuple[tuple[Any, Rule], ...] = (
     (nn.LayerNorm, _layer_norm),
     (nn.PReLU, _prelu),
     (RECURRENT, _recurrent),
-    (PASSIVE, _unchanged),
+    (PASSIVE | RoundedActivation, _unchanged),
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 from featherweight.engine.errors import CancelledError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
+from featherweight.engine.recovering.activations import fit_roundings
 from featherweight.engine.recovering.batches import Batches, batch_size, set_training
 from featherweight.engine.recovering.checkpoint import (
     Curve,
@@ -90,6 +91,8 @@ class _Training:
             self.name = self._fingerprint() if folder else ""
             if not self._resume():
                 self._measure_norms()
+                if not self.refines:
+                    fit_roundings(self.network, self.task, self.job.check)
             self.lesson.prepare(self.job)
             self._train()
         finally:
@@ -165,6 +168,7 @@ class _Training:
         if self.refines and step == self.ramp.switch:
             self._save(MASKED_FILE)
             self._put_precisions_on()
+            fit_roundings(self.network, self.task, self.job.check)
 
     def _put_precisions_on(self) -> None:
         put_precisions_on(self.network, self.job.check)

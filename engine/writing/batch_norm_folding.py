@@ -66,7 +66,7 @@ def _fold(network: Network, node: fx.Node, rank: int) -> None:
         return
     if norm.running_mean is None or norm.running_var is None or not _in_step(layer, rank):
         return
-    factor, shift = _factor_and_shift(norm, norm.running_mean, norm.running_var)
+    factor, shift = factor_and_shift(norm)
     made = _with_norm(layer, factor, shift)
     if made is None:
         return
@@ -108,18 +108,26 @@ def _called(network: Network, node: fx.Node) -> nn.Module | None:
     return network.layer(str(node.target)) if len(calls) == 1 else None
 
 
-def _factor_and_shift(norm: nn.Module, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+def factor_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return what a batch norm with statistics multiplies channels by in eval mode, and adds."""
     assert isinstance(norm, NORMS)
-    factor = (variance + norm.eps).rsqrt()
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         factor = factor * norm.weight
-    shift = -mean * factor
+    shift = -norm.running_mean * factor
     return factor, shift if norm.bias is None else shift + norm.bias
 
 
 def _scaled(form: IntegerForm, factor: Tensor) -> IntegerForm:
     rows = (-1, *(1 for _ in form.shape[1:]))
     levels = form.levels() * factor.sign().to(torch.int8).reshape(rows)
-    scales = form.scales * factor.abs()
+    return IntegerForm(levels, folded_scales(form.scales, factor), form.bits)
+
+
+def folded_scales(scales: Tensor, factor: Tensor) -> Tensor:
+    """Return the scales of integers that take up the factor of each row."""
+    made = scales * factor.abs()
     # A scale of zero divides nothing; its integers are all zero by the sign of the factor.
-    return IntegerForm(levels, torch.where(scales > 0, scales, 1.0), form.bits)
+    return torch.where(made > 0, made, 1.0)

@@ -19,6 +19,8 @@ from featherweight.engine.writing.onnx_weights import set_nodes
 Array = npt.NDArray[np.generic]
 OPERATORS = ("Conv", "Gemm", "MatMul")
 LIMITING = ("Relu", "Clip")
+WEIGHTED = (*OPERATORS, "ConvTranspose")
+LEAST = "bits.least"
 LARGEST = 255
 LARGEST_BIAS = 2**30
 MOST_VALUES = 2**20
@@ -57,18 +59,46 @@ def quantize_activations(
     ranges = _ranges(
         model, [name for name in names if name not in outputs], calibration, options, bits
     )
-    done = [node for node in nodes if node.input[0] in ranges and _has_known_bias(graph, node)]
+    done = _integers_within(model, ranges)
+    used = {name for node in done for name in (node.input[0], _result(graph, node))}
+    ended = _drop_limits(graph, done, ranges)
+    kept = {node.input[1] for node in done}
+    put_pairs(model, {name: ranges[name] for name in ranges if name in used}, ended, kept)
+    return kept
+
+
+def quantize_within(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> set[str]:
+    """Put pairs around these values, in place, and nothing beyond the ranges; as with calibration.
+
+    Returns the weights of the layers that now run in integers, by the names they are read under.
+    """
+    done = _integers_within(model, ranges)
+    _drop_limits(model.graph, done, ranges)
+    kept = {node.input[1] for node in done}
+    put_pairs(model, ranges, set(ranges), kept)
+    return kept
+
+
+def _integers_within(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> list[onnx.NodeProto]:
+    """Hold the biases of layers whose inputs have ranges in integers; return these layers."""
+    graph = model.graph
+    done = [
+        node
+        for node in integer_nodes(model)
+        if node.input[0] in ranges and _has_known_bias(graph, node)
+    ]
     for node in done:
         _fit_bias(graph, node, ranges)
         _quantize_bias(graph, node, ranges)
-    used = {name for node in done for name in (node.input[0], _result(graph, node))}
-    ended = {
-        _result(graph, node)
-        for node in done
-        if _result(graph, node) in ranges and _drop_limit(graph, node)
-    }
-    _put_pairs(graph, {name: ranges[name] for name in ranges if name in used}, ended)
-    return {node.input[1] for node in done}
+    return done
+
+
+def _drop_limits(
+    graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], ranges: Mapping[str, Range]
+) -> set[str]:
+    """Take out what limits these layers where their ranges do; return what had an upper end."""
+    results = {name: node for node in nodes if (name := _result(graph, node)) in ranges}
+    return {name for name, node in results.items() if _drop_limit(graph, node, ranges[name])}
 
 
 def _result(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
@@ -105,7 +135,7 @@ def _ranges(
     return {name: chosen_range(observed[name], options, (1 << bits) - 1) for name in names}
 
 
-def _fit_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[str, Range]) -> None:
+def _fit_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: Mapping[str, Range]) -> None:
     """Give rows of a layer's weight a wider scale where 32 bits cannot hold the bias, in place.
 
     Such a bias is so much larger than all else in its sum that the coarser weights are lost in it.
@@ -128,32 +158,42 @@ def _fit_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[str, Ra
     scales.CopyFrom(numpy_helper.from_array(widened, scales.name))
 
 
-def _drop_limit(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+def _drop_limit(graph: onnx.GraphProto, node: onnx.NodeProto, range_: Range) -> bool:
     """Take out the Relu or Clip behind a layer, in place, if integers from 0 on can stand for it.
 
     Returns whether it also has an upper end, which they must end at.
     """
     result = _result(graph, node)
     limit = next(other for other in graph.node if result in other.output)
+    low, high = 0.0, np.inf
     if limit.op_type == "Clip":
         bounds = [_initializer(graph, name) for name in limit.input[1:]]
         if len(bounds) != 2 or any(bound is None for bound in bounds):
             return False
         low, high = (float(bound) for bound in bounds if bound is not None)
-        if not low <= 0.0 <= high:
-            return False
     elif limit.op_type != "Relu":
+        return False
+    if not low <= 0.0 <= high or not _reaches(range_, low, high):
         return False
     graph.node.remove(limit)
     node.output[0] = result
     return bool(limit.op_type == "Clip")
 
 
+def _reaches(range_: Range, low: float, high: float) -> bool:
+    """Say whether the integers of both bounds are the ends of a range, or beyond them."""
+    least = np.rint(low / range_.scale) + range_.zero
+    most = np.rint(high / range_.scale) + range_.zero
+    return bool(least <= 0 and most >= range_.top)
+
+
 def _has_known_bias(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
     return len(node.input) < 3 or _initializer(graph, node.input[2]) is not None
 
 
-def _quantize_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[str, Range]) -> None:
+def _quantize_bias(
+    graph: onnx.GraphProto, node: onnx.NodeProto, ranges: Mapping[str, Range]
+) -> None:
     if len(node.input) < 3:
         return
     name = node.input[2]
@@ -175,34 +215,66 @@ def _quantize_bias(graph: onnx.GraphProto, node: onnx.NodeProto, ranges: dict[st
         graph.initializer.remove(next(t for t in graph.initializer if t.name == name))
 
 
-def _put_pairs(graph: onnx.GraphProto, ranges: dict[str, Range], ended: set[str]) -> None:
+def put_pairs(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], ended: set[str], kept: set[str]
+) -> None:
     """Quantize each of these activations; whoever reads it reads what is left of it.
 
-    Those in `ended` keep no value beyond their range.
+    Those in `ended` keep no value beyond their range. `kept` are the weights in integers.
     """
+    graph = model.graph
     produced = {output: node for node in graph.node for output in node.output}
+    apart = {name for name in ranges if _leaves_floats(produced, name, kept)}
     for node in graph.node:
         for position, name in enumerate(node.input):
             if name in ranges:
                 node.input[position] = f"{name}.dequantized"
     nodes: list[onnx.NodeProto] = []
+
+    def add(name: str) -> None:
+        value = _apart(graph, nodes, name) if name in apart else name
+        nodes.extend(_pair(graph, name, value, ranges[name], name in ended))
+
     for name in ranges:
         if name not in produced:
-            nodes += _pair(graph, name, ranges[name], name in ended)
+            add(name)
     for node in graph.node:
         nodes.append(node)
         for name in node.output:
             if name in ranges:
-                nodes += _pair(graph, name, ranges[name], name in ended)
+                add(name)
     set_nodes(graph, nodes)
 
 
-def _pair(graph: onnx.GraphProto, name: str, range_: Range, ended: bool) -> list[onnx.NodeProto]:
+def _leaves_floats(produced: Mapping[str, onnx.NodeProto], name: str, kept: set[str]) -> bool:
+    """Say whether a value is the result of a layer whose weights are floats."""
+    node = produced.get(name)
+    if node is not None and node.op_type in LIMITING:
+        node = produced.get(node.input[0])
+    return node is not None and node.op_type in WEIGHTED and node.input[1] not in kept
+
+
+def _apart(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], name: str) -> str:
+    """Keep a value apart from its rounding by a maximum that changes nothing; return its name.
+
+    WORKAROUND(onnxruntime 1.32): it rounds the weights of a layer between such pairs to 8 bits,
+    whatever they are.
+    """
+    if not any(tensor.name == LEAST for tensor in graph.initializer):
+        least = np.array(np.finfo(np.float32).min, np.float32)
+        graph.initializer.append(numpy_helper.from_array(least, LEAST))
+    nodes.append(helper.make_node("Max", [name, LEAST], [f"{name}.apart"]))
+    return f"{name}.apart"
+
+
+def _pair(
+    graph: onnx.GraphProto, name: str, value: str, range_: Range, ended: bool
+) -> list[onnx.NodeProto]:
     scale = numpy_helper.from_array(np.array(range_.scale, np.float32), f"{name}.scale")
     zero = numpy_helper.from_array(np.array(range_.zero, np.uint8), f"{name}.zero")
     graph.initializer.extend([scale, zero])
     sides, between = [scale.name, zero.name], f"{name}.quantized"
-    nodes = [helper.make_node("QuantizeLinear", [name, *sides], [between])]
+    nodes = [helper.make_node("QuantizeLinear", [value, *sides], [between])]
     if ended and range_.top < LARGEST:
         top = numpy_helper.from_array(np.array(range_.top, np.uint8), f"{name}.top")
         graph.initializer.append(top)

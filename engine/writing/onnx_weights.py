@@ -120,6 +120,11 @@ def needed_opset(network: Network) -> int:
     return max(USUAL_OPSET, *(OPSETS[_container(form, max(OPSETS.values()))] for form in forms), 0)
 
 
+def takes_bytes(bits: int, shape: Sequence[int]) -> bool:
+    """Say whether a file holds integers of so many bits as whole bytes."""
+    return bits == 8 or (bits > 4 and math.prod(shape) < WORTH_BITS)
+
+
 def put_weights(model: onnx.ModelProto, forms: dict[str, StoredForm]) -> None:
     """Put forms in the place of the graph's weight inputs of these names, in place.
 
