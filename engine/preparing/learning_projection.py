@@ -76,7 +76,7 @@ def dense_weights(
 
 def _of_linear(layer: nn.Linear, chain: nn.Sequential, check: Check) -> Tensors | None:
     if all(type(part) is nn.Linear for part in chain):
-        made = chain[0].get_parameter("weight")
+        made: Tensor = chain[0].get_parameter("weight")
         for part in list(chain)[1:]:
             made = part.get_parameter("weight") @ made
         return {"weight": made}

@@ -153,6 +153,45 @@ def test_that_ranks_move_to_the_layer_that_needs_them_and_cost_no_more(
     assert sum(new.values()) <= sum(own.values())
 
 
+class Mixed(nn.Module):
+    """Two convolutions, the second without need for most of its rank, and a recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 12, 3, padding=1)
+        self.second = nn.Conv2d(12, 12, 3, padding=1)
+        self.steps = nn.GRU(12, 10, batch_first=True)
+        self.head = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.first(x).relu()).relu()
+        found, _ = self.steps(x.mean(3).transpose(1, 2))
+        return self.head(found[:, -1])
+
+
+def test_that_convolutions_and_recurrent_layers_take_part_without_labels(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Mixed()
+    with torch.no_grad():
+        module.second.weight.copy_(module.second.weight[:1, :1].expand_as(module.second.weight))
+    network = capture(module, (torch.randn(2, 3, 6, 6),))
+    images = np.random.default_rng(0).normal(size=(64, 3, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", images=images)
+    task = read_task(TaskSource(data=str(tmp_path / "data.npz")), network)
+    methods = {"first": "separable", "second": "tucker", "steps": "svd"}
+    layers = {
+        name: Choice(structure=Setting(method, {"keep": 0.4, "multiple": 1}))
+        for name, method in methods.items()
+    }
+    coupling = analyse(network)
+    chosen = chosen_methods(network, coupling, Recipe(layers=layers))
+    found = prepared(Ground(network, coupling, chosen, task), LEARN, 0, None, Job())
+    own, new = _sizes(network, chosen), _sizes(network, found.chosen)
+    assert new["second"] < own["second"]
+    assert max(new["first"] - own["first"], new["steps"] - own["steps"]) > 0
+    assert sum(new.values()) <= sum(own.values())
+
+
 @pytest.mark.parametrize("at", [3, 30, 60])
 def test_that_a_cancelled_run_ends_in_the_same_bytes(
     session: Session, tmp_path: Path, at: int
