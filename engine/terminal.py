@@ -20,7 +20,7 @@ from featherweight.engine.layer import NetworkSummary
 from featherweight.engine.options import SLOTS, MethodDescription
 from featherweight.engine.readings import Allocation, Reading, SweepSummary
 from featherweight.engine.recipe import Choice
-from featherweight.engine.results import Cost, Export, Result
+from featherweight.engine.results import Control, Cost, Export, Result
 from featherweight.resources.help.pages import method_page
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ class Terminal:
             return self._machine(result)
         before, after = result.before.figures, result.after.figures
         self._comparison(result.name, before, after)
+        for control in result.controls:
+            self._control(control, after)
         predicted = result.predicted
         self._out.print(
             f"Predicted {scaled(predicted.parameters)} parameters, {scaled(predicted.macs)} MACs, "
@@ -266,6 +268,19 @@ class Terminal:
                 figure.basis,
             )
         self._out.print(table)
+
+    def _control(self, control: Control, after: Mapping[str, Figure]) -> None:
+        """Show what was measured of a control, and by how much the result is below it."""
+        figures = control.figures
+        told = ", ".join(f"{name} {figure_text(name, one)}" for name, one in figures.items())
+        self._out.print(f"{control.kind} control: {told}")
+        for name, figure in figures.items():
+            if figure.unit == "%" and name in after:
+                drop = figure.value - after[name].value
+                self._out.print(
+                    f"drop of {name} against the {control.kind} control: {drop:.2f} points "
+                    f"({figure.basis})"
+                )
 
     def _machine(self, value: object) -> None:
         self._out.file.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
