@@ -2,7 +2,8 @@
 
 Hanson, Pratt: Comparing Biases for Minimal Network Construction with Back-Propagation (1988). The
 scale b is the border, the largest magnitude that would go of the weights as they were: below it
-weights decay by a share that hardly depends on them, far above it next to nothing.
+weights decay by a share that hardly depends on them, far above it next to nothing. Weights that
+would stay by now are spared, as `weight_leads` says.
 """
 
 import torch

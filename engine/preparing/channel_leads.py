@@ -19,10 +19,6 @@ from featherweight.engine.preparing.leading import Lead
 LEAST = 1e-3
 # A norm below this share of the border is about zero.
 NEAR = 1e-2
-NO_CHANNELS = UserError(
-    "No layer takes part in the preparation: none loses channels.",
-    "Give a layer channel pruning, choose a way for single weights, or take the preparation out.",
-)
 
 
 @dataclass(frozen=True)
@@ -97,6 +93,14 @@ def thinnings(ground: Ground) -> Iterator[Thinning]:
             gone = int(np.isin(atoms, ground.removal.atoms).sum())
             if gone:
                 yield Thinning(atoms, gone)
+
+
+def no_channels() -> UserError:
+    """Return why no channel takes part."""
+    return UserError(
+        "No layer takes part in the preparation: none loses channels.",
+        "Give a layer channel pruning, choose a way for weights, or take the preparation out.",
+    )
 
 
 def whole_groups(ground: Ground, network: Network, thinning: Thinning) -> ChannelGroups:

@@ -6,8 +6,8 @@ is all that makes a channel or reads it, as in Fang et al.: DepGraph (2023), arX
 
 from featherweight.engine.network import Network
 from featherweight.engine.preparing.channel_leads import (
-    NO_CHANNELS,
     ChannelLead,
+    no_channels,
     thinnings,
     whole_groups,
 )
@@ -22,5 +22,5 @@ def leads(ground: Ground, network: Network) -> list[Lead]:
         whole = whole_groups(ground, network, thinning)
         found.append(ChannelLead(thinning, whole, whole))
     if not found:
-        raise NO_CHANNELS
+        raise no_channels()
     return found

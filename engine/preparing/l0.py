@@ -74,7 +74,7 @@ class GatedWeightLead(WeightLead):
         self.gates.choose(self.memory.stays)
 
     def density(self) -> float:
-        """Return the share of weights whose gate is not closed."""
+        """Return the share of weights whose gate was not closed in the last step."""
         return int(self.gates().count_nonzero()) / self.weights
 
 
@@ -110,7 +110,7 @@ class GatedChannelLead(ChannelLead):
         self.hold()
 
     def density(self) -> float:
-        """Return the share of channels whose gate is not closed."""
+        """Return the share of channels whose gate was not closed in the last step."""
         return int(self.gates().count_nonzero()) / self.led.count
 
 

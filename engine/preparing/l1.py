@@ -1,7 +1,8 @@
 """Weights led to zero by proximal steps of their sum of magnitudes, λ Σ |w|.
 
 Tibshirani: Regression Shrinkage and Selection via the Lasso (1996); the steps as in Parikh, Boyd:
-Proximal Algorithms (2014): w ← sign(w)·max(|w| - ηλ, 0), which gives exact zeros.
+Proximal Algorithms (2014): w ← sign(w)·max(|w| - ηλ, 0), which gives exact zeros. Weights that
+would stay by now are spared, as `weight_leads` says.
 """
 
 import torch

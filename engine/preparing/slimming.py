@@ -9,8 +9,8 @@ from featherweight.engine.inspecting.channel_layers import BatchNorm
 from featherweight.engine.network import Network
 from featherweight.engine.preparing.channel_groups import groups_of
 from featherweight.engine.preparing.channel_leads import (
-    NO_CHANNELS,
     ChannelLead,
+    no_channels,
     thinnings,
     whole_groups,
 )
@@ -33,7 +33,7 @@ def leads(ground: Ground, network: Network) -> list[Lead]:
         if bool((led.sizes > 0).all()):
             found.append(ChannelLead(thinning, led, whole_groups(ground, network, thinning)))
     if not going:
-        raise NO_CHANNELS
+        raise no_channels()
     if not found:
         raise UserError(
             "No layer takes part in the preparation: no batch norm scales channels that go.",

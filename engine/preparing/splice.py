@@ -14,8 +14,8 @@ from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.preparing.leading import Lead, Memory
 from featherweight.engine.preparing.weight_leads import (
     EVERY,
-    NO_SPARSITY,
     WeightLead,
+    no_sparsity,
     thinned,
 )
 from featherweight.engine.weight_forms import CompactLayer, FloatForm, TrainableForm, WeightForm
@@ -75,5 +75,5 @@ def leads(ground: Ground, network: Network) -> list[Lead]:
     for name, held in forms.items():
         network.replace(name, CompactLayer(network.layer(name), held))
     if not found:
-        raise NO_SPARSITY
+        raise no_sparsity()
     return found

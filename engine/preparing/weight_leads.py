@@ -17,10 +17,6 @@ from featherweight.engine.preparing.leading import Lead
 EVERY = 4
 # Of the largest magnitude: what a weight that is zero already may at most become at once.
 LEAST = 1e-3
-NO_SPARSITY = UserError(
-    "No layer takes part in the preparation: none has a sparsity that zeroes some of its weights.",
-    "Give a layer a sparsity, choose a way for channels, or take the preparation out.",
-)
 
 
 class WeightLead(Lead):
@@ -100,8 +96,17 @@ def weight_leads(ground: Ground, network: Network, kind: type[WeightLead]) -> li
     """
     found: list[Lead] = [kind(each.weight, each.sparsity) for each in thinned(ground, network)]
     if not found:
-        raise NO_SPARSITY
+        raise no_sparsity()
     return found
+
+
+def no_sparsity() -> UserError:
+    """Return why no weight takes part."""
+    return UserError(
+        "No layer takes part in the preparation: none has a sparsity that zeroes some of its "
+        "weights.",
+        "Give a layer a sparsity, choose a way for channels, or take the preparation out.",
+    )
 
 
 def _on_all(sparsity: SparsityMethod, count: int, left: float) -> SparsityMethod:
