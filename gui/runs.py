@@ -251,7 +251,6 @@ class Runs(QObject):
 
 
 def _sweep_name(plan: SweepPlan) -> str:
-    """Return of what a sweep is: Sweep of 3 layers, 31 settings."""
-    layers, settings = len(plan.layers), len(plan.choices)
-    where = plan.layers[0] if layers == 1 else f"{layers or 'all'} layers"
-    return f"Sweep of {where}, {settings} setting{'s' if settings != 1 else ''}"
+    """Return of what a sweep is: Sweep of 3 layers."""
+    count = len(plan.layers)
+    return f"Sweep of {plan.layers[0]}" if count == 1 else f"Sweep of {count or 'all'} layers"

@@ -50,7 +50,7 @@ def _stage(job: Job) -> tuple[str, str]:
     if job.active:
         step = f"Step {job.step} of {job.steps}" if job.steps else ""
         if job.finishing:
-            return job.stage.rstrip("."), "Ending the training with what it has"
+            return job.stage.rstrip("."), "Ending the training early"
         return job.stage.rstrip(".") or "Starting", step
     if job.resumable:
         point = "reading" if job.kind == "sweep" else "checkpoint"

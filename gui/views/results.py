@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QSizePolicy,
     QStackedLayout,
     QVBoxLayout,
     QWidget,
@@ -141,6 +142,7 @@ class ResultsView(QWidget):
     def _build_details(self) -> QWidget:
         self.figures = FigureTable(("", "Before", "After", "Change", "Predicted"))
         self.figures.setObjectName("result_figures")
+        self.figures.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.rates = label("", "muted", wrap=True)
         self.rates.setObjectName("result_rates")
         left = QVBoxLayout()

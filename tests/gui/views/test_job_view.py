@@ -258,7 +258,7 @@ def test_that_a_training_is_ended_early_and_says_what_is_kept(
     assert button.isEnabled()
     assert kept in button.toolTip()
     button.click()
-    assert view.panel.detail.text() == "Ending the training with what it has"
+    assert view.panel.detail.text() == "Ending the training early"
     assert not button.isEnabled()
     ready.receive(Compressed(id=request, result=result()))
     assert view.panel.title.text() == "Done: Run 1"
@@ -281,9 +281,9 @@ def test_that_a_sweep_says_of_what_it_is_and_whose_curves_are_beside_it(
     ready.receive(Compressed(id=request, result=result()))
     choices = tuple(Choice(precision=Setting("integer", {"bits": bits})) for bits in (8, 4))
     for layers, told in (
-        ((), "Sweep of all layers, 2 settings"),
-        (("stem",), "Sweep of stem, 2 settings"),
-        (("stem", "classifier"), "Sweep of 2 layers, 2 settings"),
+        ((), "Sweep of all layers"),
+        (("stem",), "Sweep of stem"),
+        (("stem", "classifier"), "Sweep of 2 layers"),
     ):
         ready.sweep(SweepPlan(choices=choices, layers=layers))
         assert view.panel.title.text() == f"Running: {told}"
