@@ -7,12 +7,19 @@ from typing import NamedTuple
 import pytest
 from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPixmap
-from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QDialog,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from featherweight.engine.readings import SweepPlan
 from featherweight.engine.recipe import Choice, Setting
-from featherweight.engine.trainings import FineTuning
+from featherweight.engine.trainings import FineTuning, Reconstruction
 from featherweight.gui import theme
 from featherweight.gui.document import Document
 from featherweight.gui.engine_client import EngineClient
@@ -28,12 +35,15 @@ REDRAWN = 200
 # Bits of the demo's network that are fewer than what its choices leave.
 LITTLE = 630_000
 MOVING = (
-    *("loss_chart", "accuracy_chart", "job_stage", "job_progress"),
+    *("loss_chart", "accuracy_chart", "job_stage", "job_detail", "job_left", "job_progress"),
+    *("compare_accuracy_chart", "compare_table"),
     *("heat_map", "damage_chart", "sweep_about"),
     *("frontier_chart", "budget_slider", "predicted_drop"),
     *("result_figures", "result_rates", "export_summary", "graph_about"),
+    *("flips_headline", "flips_verdict", "flips_classes", "flips_directions", "flips_grid"),
 )
 SCHEMES: tuple[theme.Scheme, ...] = ("light", "dark")
+FOLDED = ("preparation", "reconstruction")
 CHOICES = (
     ("block1.conv1", "structure", Setting("channel_pruning", {"ratio": 0.5})),
     ("block1.conv1", "precision", Setting("integer", {"bits": 4})),
@@ -161,8 +171,11 @@ def photographed(app: QApplication, folder: Path, qtbot: QtBot) -> dict[str, Pho
         take_graph(person)
         take_atlas(person)
         take_budget(person)
+        take_recovery(person)
         take_run(person)
         take_results_and_export(person)
+        take_flips(person)
+        take_compare(person)
     finally:
         window.close()
         window.deleteLater()
@@ -241,6 +254,23 @@ def take_budget(person: Photographer) -> None:
     document.select(("block2.conv2",))
 
 
+def take_recovery(person: Photographer) -> None:
+    """Look at the trainings of the recipe, two of them on and the rarer options shown."""
+    document, bench = person.document, person.window.workbench
+    steps = document.undo_stack.index()
+    bench.show_dock("recovery")
+    document.set_training("reconstruction", Reconstruction())
+    folds = [person.window.findChild(QAbstractButton, f"{name}_fold") for name in FOLDED]
+    for fold in folds:
+        assert fold is not None
+        fold.setChecked(False)
+    person.click("recovery_more")
+    person.take("recovery")
+    person.click("recovery_more")
+    document.undo_stack.setIndex(steps)
+    bench.show_dock("choices")
+
+
 def take_run(person: Photographer) -> None:
     """Take a run in its midst and let it end."""
     document = person.document
@@ -265,3 +295,32 @@ def take_results_and_export(person: Photographer) -> None:
     person.wait(summary.isVisible)
     person.take("export", dialog)
     dialog.reject()
+
+
+def take_compare(person: Photographer) -> None:
+    """Recover once more, from the original as a teacher, and compare both."""
+    document, results = person.document, person.window.workbench.results
+    document.set_recovery(FineTuning(epochs=4, distillation=0.5))
+    document.compress()
+    person.wait(lambda: len(document.results) == 2)
+    results.list.selectAll()
+    person.click("compare_button")
+    dialog = person.window.findChild(QDialog, "compare_dialog")
+    assert isinstance(dialog, QDialog)
+    person.take("compare", dialog)
+    dialog.reject()
+
+
+def take_flips(person: Photographer) -> None:
+    """Look at the images whose class the result changed."""
+    document, bench = person.document, person.window.workbench
+    bench.show_dock("results")
+    person.click("flips_button")
+    person.wait(lambda: document.flips.found is not None and document.idle)
+    grid = bench.flips.grid
+    person.wait(
+        lambda: set(bench.flips.model.samples(grid.visible_rows())) <= set(document.flips.pictures)
+    )
+    bench.show_dock("results")
+    person.take("flips")
+    next(one for one in bench.toggles() if one.objectName() == "action_flips").trigger()

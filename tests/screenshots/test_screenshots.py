@@ -26,7 +26,10 @@ OFF = 32
 STILL, MOVING = 0.0008, 0.15
 SCENES = [
     f"{scene}-{scheme}"
-    for scene in ("start", "table", "graph", "atlas", "budget", "run", "results", "export")
+    for scene in (
+        *("start", "table", "graph", "atlas", "budget", "recovery", "run", "results", "export"),
+        *("flips", "compare"),
+    )
     for scheme in ("light", "dark")
 ]
 
