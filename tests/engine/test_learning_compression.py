@@ -15,7 +15,7 @@ from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.events import Event, JobStarted, Point, Progress, Source, TaskSource
 from featherweight.engine.inspecting.coupling import analyse
 from featherweight.engine.jobs import Job
-from featherweight.engine.methods.method import FactorMethod
+from featherweight.engine.methods.method import FactorMethod, SparsityMethod
 from featherweight.engine.methods.registry import method_of
 from featherweight.engine.network import Network, capture
 from featherweight.engine.preparing.ground import Ground
@@ -294,8 +294,9 @@ def test_that_a_structure_and_what_follows_it_are_projected_together() -> None:
     svd = method_of(SVD.structure or Setting(""), "here")
     sparse = method_of(SPARSE.sparsity or Setting(""), "here")
     assert isinstance(svd, FactorMethod)
+    assert isinstance(sparse, SparsityMethod)
     alone = projected(layer, Chosen(structure=svd))["weight"]
-    both = projected(layer, Chosen(structure=svd, sparsity=sparse))["weight"]  # type: ignore[arg-type]
+    both = projected(layer, Chosen(structure=svd, sparsity=sparse))["weight"]
     rank = svd.skeleton(layer)[0].get_parameter("weight").shape[0]
     assert int(torch.linalg.matrix_rank(alone)) == rank
     energies = torch.linalg.svdvals(layer.weight.detach().double()).square()

@@ -220,8 +220,11 @@ def session(tmp_path: Path) -> Session:
     return opened
 
 
-def recipe(**trainings: Reconstruction | FineTuning) -> Recipe:
-    return Recipe(layers={"0": SVD, "2": SPARSE}, **trainings)  # type: ignore[arg-type]
+def recipe(
+    reconstruction: Reconstruction | None = None, recovery: FineTuning | None = None
+) -> Recipe:
+    layers = {"0": SVD, "2": SPARSE}
+    return Recipe(layers=layers, reconstruction=reconstruction, recovery=recovery)
 
 
 def test_that_a_run_wins_back_much_of_what_the_compression_cost(
