@@ -28,9 +28,11 @@ from featherweight.engine.recovering.activations import (
     rounds,
     settle_roundings,
 )
+from featherweight.engine.recovering.augmenting import check_augmentation
 from featherweight.engine.recovering.controls import Controls, without_compression
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
 from featherweight.engine.recovering.gradual import at_once, soften
+from featherweight.engine.recovering.holding_out import check_held_out
 from featherweight.engine.recovering.rate_finding import STEPS as RATE_STEPS
 from featherweight.engine.recovering.rate_finding import Rates, find_rate
 from featherweight.engine.results import Control, Result
@@ -49,6 +51,7 @@ def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, jo
     checkpoint where it was cancelled or killed. Raises UserError, CancelledError.
     """
     check_trainable(opened.network, recipe)
+    _check_recovery(opened.network, recipe)
     chosen, task = opened.chosen(recipe, job.check), opened.any_task()
     check_roundable(opened.network, chosen, recipe.recovery)
     identity = opened.identity(recipe)
@@ -98,6 +101,13 @@ def run_recipe(opened: OpenedNetwork, recipe: Recipe, name: str, place: Path, jo
     )
 
 
+def _check_recovery(network: Network, recipe: Recipe) -> None:
+    """Raise UserError where the recovery asks for what the data or the network has not."""
+    if recipe.recovery is not None and recipe.recovery.epochs:
+        check_held_out(recipe.recovery)
+        check_augmentation(network, recipe.recovery)
+
+
 def try_rates(opened: OpenedNetwork, recipe: Recipe, job: Job) -> tuple[Rates, float]:
     """Try rising learning rates on the network as a recipe compresses it; see `find_rate`.
 
@@ -112,6 +122,7 @@ def try_rates(opened: OpenedNetwork, recipe: Recipe, job: Job) -> tuple[Rates, f
     settings = msgspec.structs.replace(recipe.recovery, epochs=max(1, recipe.recovery.epochs))
     recipe = msgspec.structs.replace(recipe, recovery=settings)
     check_trainable(opened.network, recipe)
+    check_augmentation(opened.network, settings)
     chosen = opened.chosen(recipe, job.check)
     job.begin(1 + passes(at_once(chosen, settings)) + RATE_STEPS)
     made = _changed(opened, opened.network, recipe, chosen, job)

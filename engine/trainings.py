@@ -6,6 +6,11 @@ from msgspec import Struct
 
 from featherweight.engine.options import number, words
 
+# Where trainings run; the engine's process learns it from the variable.
+Device = Literal["cpu", "auto", "cuda"]
+DEVICES: tuple[Device, ...] = ("cpu", "auto", "cuda")
+DEVICE_VARIABLE = "FEATHERWEIGHT_DEVICE"
+
 
 class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Training of the compressed network on the task's recovery data."""

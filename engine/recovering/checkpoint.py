@@ -13,19 +13,39 @@ from torch.optim import Optimizer
 from featherweight.engine.writing.files import make_folder, write_file
 
 Curve = list[tuple[int, float, float]]
-MODULE, OPTIMIZER, BESIDE = "module/", "optimizer/", "beside/"
+MODULE, OPTIMIZER, BESIDE, BEST = "module/", "optimizer/", "beside/", "best/"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights that stood best so far, after so many steps, and how they stood."""
+
+    step: int
+    loss: float
+    accuracy: float
+    weights: dict[str, Tensor]
+
+    @property
+    def standing(self) -> dict[str, float]:
+        """All but the weights."""
+        return {"step": self.step, "loss": self.loss, "accuracy": self.accuracy}
 
 
 @dataclass
 class Progressed:
     """How far a training is: steps done, and (step, loss, accuracy) as measured on the way.
 
-    `beside` are tensors that belong to neither the network nor the optimizer.
+    `beside` are tensors that belong to neither the network nor the optimizer. `series` are other
+    points of charts by their names, `best` the weights to come back to. `bfloat16` says whether
+    the training computes in it, None before that was found out.
     """
 
     step: int = 0
     curve: Curve = field(default_factory=list)
     beside: dict[str, Tensor] = field(default_factory=dict)
+    series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    best: Best | None = None
+    bfloat16: bool | None = None
 
 
 def save_checkpoint(
@@ -41,6 +61,8 @@ def save_checkpoint(
     """
     tensors = {f"{MODULE}{name}": value for name, value in module.state_dict().items()}
     tensors |= {f"{BESIDE}{name}": value for name, value in progressed.beside.items()}
+    best = progressed.best
+    tensors |= {f"{BEST}{name}": value for name, value in (best.weights if best else {}).items()}
     states = optimizer.state_dict()["state"] if optimizer else {}
     for position, state in states.items():
         for key, value in state.items():
@@ -48,7 +70,14 @@ def save_checkpoint(
                 tensors[f"{OPTIMIZER}{position}/{key}"] = value
     # Tied weights share memory, which safetensors refuses.
     apart = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-    about = {"run": run, "step": str(progressed.step), "curve": json.dumps(progressed.curve)}
+    about = {
+        "run": run,
+        "step": str(progressed.step),
+        "curve": json.dumps(progressed.curve),
+        "series": json.dumps(progressed.series),
+        "best": json.dumps(best.standing if best else None),
+        "bfloat16": json.dumps(progressed.bfloat16),
+    }
     make_folder(path.parent)
     write_file(path, save(apart, about))
 
@@ -60,23 +89,37 @@ def load_checkpoint(
     about = _about(path)
     if about is None or about.get("run") != run:
         return None
-    weights, beside, states = {}, dict[str, Tensor](), dict[int, dict[str, Tensor]]()
     with safe_open(path, "pt") as stored:
-        for name in stored.keys():  # noqa: SIM118  # it is no dictionary
-            if name.startswith(MODULE):
-                weights[name.removeprefix(MODULE)] = stored.get_tensor(name)
-            elif name.startswith(BESIDE):
-                beside[name.removeprefix(BESIDE)] = stored.get_tensor(name)
-            else:
-                position, _, key = name.removeprefix(OPTIMIZER).partition("/")
-                states.setdefault(int(position), {})[key] = stored.get_tensor(name)
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     with torch.no_grad():
-        module.load_state_dict(weights)
+        module.load_state_dict(_below(MODULE, tensors))
     if optimizer:
+        states = dict[int, dict[str, Tensor]]()
+        for name, value in _below(OPTIMIZER, tensors).items():
+            position, _, key = name.partition("/")
+            states.setdefault(int(position), {})[key] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": states, "param_groups": groups})
-    curve = [(int(step), loss, accuracy) for step, loss, accuracy in json.loads(about["curve"])]
-    return Progressed(int(about["step"]), curve, beside)
+    best = json.loads(about["best"])
+    return Progressed(
+        step=int(about["step"]),
+        curve=[(int(step), loss, accuracy) for step, loss, accuracy in json.loads(about["curve"])],
+        beside=_below(BESIDE, tensors),
+        series={
+            name: [(int(step), value) for step, value in points]
+            for name, points in json.loads(about["series"]).items()
+        },
+        best=Best(**best, weights=_below(BEST, tensors)) if best else None,
+        bfloat16=json.loads(about["bfloat16"]),
+    )
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def checkpoint_step(path: Path, run: str) -> int:

@@ -17,7 +17,8 @@ from featherweight.engine.errors import CancelledError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.recovering.activations import fit_roundings
-from featherweight.engine.recovering.batches import Batches, batch_size, set_training
+from featherweight.engine.recovering.arithmetic import takes_bfloat16
+from featherweight.engine.recovering.batches import Batches, set_training
 from featherweight.engine.recovering.checkpoint import (
     Curve,
     Progressed,
@@ -26,7 +27,9 @@ from featherweight.engine.recovering.checkpoint import (
     save_checkpoint,
 )
 from featherweight.engine.recovering.gradual import Ramp, gradual_forms, put_precisions_on
+from featherweight.engine.recovering.holding_out import held_count, parted
 from featherweight.engine.recovering.lesson import Lesson, sound
+from featherweight.engine.recovering.measuring import MEASURED_SAMPLES, Measurer
 from featherweight.engine.recovering.norms import measure_norms, stale_norms, takes_statistics
 from featherweight.engine.recovering.optimizing import optimizer_of, rate_at, set_rate
 from featherweight.engine.task import Task
@@ -34,8 +37,6 @@ from featherweight.engine.trainings import FineTuning
 
 FILE, MASKED_FILE = "fine_tuning.safetensors", "masked.safetensors"
 CHECKPOINT_SECONDS = 2.0
-MEASURED_SAMPLES = 400
-MEASURES_OF_AN_EPOCH = 4
 LOSS_POINTS = 500
 
 
@@ -52,8 +53,9 @@ def fine_tune(
     Loss and accuracy of the curve are of the first 400 samples to measure on, in eval mode. The
     same network, task, settings and seed give the same weights, bit for bit, also where the run
     was cancelled and goes on from its checkpoint in `folder`. Advances `job` by `steps_of`
-    steps, sends points `loss` (of a batch) and `accuracy` (0 to 1). Weights in gradual forms lose
-    theirs, and get their precision, while it trains.
+    steps and sends points, see `Point`. Weights in gradual forms lose theirs, and get their
+    precision, while it trains; where the job is asked to finish, at once. Samples held out may end
+    it early, and choose the weights.
     Raises CancelledError, and UserError where the loss is no number any more, nothing can be
     trained, the teacher does not fit or a checkpoint cannot be written.
     """
@@ -62,25 +64,35 @@ def fine_tune(
 
 def steps_of(settings: FineTuning, task: Task) -> int:
     """Return how many steps a training takes."""
-    size = batch_size(settings.batch_size, task)
-    return settings.epochs * Batches(len(task.recovery), size, 0).steps
+    return settings.epochs * _batches(settings, task, 0).steps
+
+
+def _batches(settings: FineTuning, task: Task, seed: int) -> Batches:
+    samples = len(task.recovery) - held_count(settings, len(task.recovery))
+    size = task.fixed_batch or min(settings.batch_size, samples)
+    return Batches(samples, size, seed)
 
 
 class _Training:
     def __init__(
         self, network: Network, task: Task, settings: FineTuning, seed: int, job: Job
     ) -> None:
-        self.network, self.task, self.settings = network, task, settings
+        self.network, self.settings = network, settings
+        self.task, held = parted(task, settings, seed)
         self.seed, self.job = seed, job
-        size = batch_size(settings.batch_size, task)
-        self.batches = Batches(len(task.recovery), size, seed)
+        self.batches = _batches(settings, task, seed)
         self.epoch_steps = self.batches.steps
         self.steps = settings.epochs * self.epoch_steps
         self.optimizer = optimizer_of(network.module, settings)
-        self.lesson = Lesson(network, task, settings)
+        self.lesson = Lesson(network, self.task, settings, seed)
+        self.stage = self.lesson.stage
+        self.measurer = Measurer(self.stage, self.task, held, settings, self.epoch_steps, job)
         self.gradual = gradual_forms(network)
         self.refines = any(form.precision is not None for form in self.gradual)
         self.ramp = Ramp(self.steps, settings.gradual)
+        # From this step on nothing more is to go.
+        last = self.ramp.switch if self.refines else self.ramp.end
+        self.ready = last if self.gradual else 0
         self.progressed = Progressed()
         self.folder: Path | None = None
         self.name = ""
@@ -94,9 +106,12 @@ class _Training:
                 if not self.refines:
                     fit_roundings(self.network, self.task, self.job.check)
             self.lesson.prepare(self.job)
+            self.stage.go()
             self._train()
+            self.measurer.put_best_in(self.progressed)
         finally:
             self.network.module.eval()
+            self.stage.leave()
             self.lesson.close()
         return self.progressed.curve
 
@@ -104,10 +119,14 @@ class _Training:
         saved = time.monotonic()
         try:
             while self.progressed.step < self.steps:
+                if self.job.finishing:
+                    self._finish()
+                    return
                 self._prune_if_due()
                 self._measure_if_due()
-                if self.progressed.step % self.epoch_steps == 0:
-                    self.progressed.beside |= self.lesson.renew(self.job.check)
+                if self.measurer.out_of_patience(self.progressed):
+                    break
+                self._begin_epoch_if_due()
                 self._step()
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save(FILE)
@@ -122,6 +141,28 @@ class _Training:
                 self._save(FILE)
             raise
         self._save(FILE)
+        self._skip_the_rest()
+
+    def _finish(self) -> None:
+        """End with what there is, and all of it ready.
+
+        No checkpoint is written: the same run started again goes on where it was.
+        """
+        if self.progressed.step <= self.ready and self.gradual:
+            with self.stage.at_home():
+                # Chosen again later, a mask would take back weights that have long been zero.
+                for form in self.gradual if self.progressed.step <= self.ramp.end else ():
+                    form.choose(1.0)
+                self._put_precisions_on()
+                self._measure_norms()
+                fit_roundings(self.network, self.task, self.job.check)
+        self.measurer.measure(self.progressed, ready=True)
+        self._skip_the_rest()
+
+    def _skip_the_rest(self) -> None:
+        step, steps = self.progressed.step, self.steps
+        if step < steps:
+            self.job.advance(f"Recovering, ended at step {step} of {steps}", steps - step)
 
     def _resume(self) -> bool:
         """Go on from a checkpoint; say whether there was one."""
@@ -138,8 +179,7 @@ class _Training:
             return False
         self.progressed = found
         self.lesson.restore(found.beside)
-        for at, _, accuracy in found.curve:
-            self.job.point("accuracy", at, accuracy)
+        self.measurer.tell(found)
         self.job.advance(f"Recovering, going on at step {found.step}", found.step)
         return True
 
@@ -163,17 +203,35 @@ class _Training:
         if not self.gradual:
             return
         if self.ramp.due(step):
-            for form in self.gradual:
-                form.choose(self.ramp.way(step))
+            with self.stage.at_home():
+                for form in self.gradual:
+                    form.choose(self.ramp.way(step))
         if self.refines and step == self.ramp.switch:
             self._save(MASKED_FILE)
-            self._put_precisions_on()
-            fit_roundings(self.network, self.task, self.job.check)
+            with self.stage.at_home():
+                self._put_precisions_on()
+                fit_roundings(self.network, self.task, self.job.check)
 
     def _put_precisions_on(self) -> None:
         put_precisions_on(self.network, self.job.check)
         self.gradual = gradual_forms(self.network)
         self.optimizer = optimizer_of(self.network.module, self.settings)
+
+    def _begin_epoch_if_due(self) -> None:
+        if self.progressed.step % self.epoch_steps == 0:
+            with self.stage.at_home():
+                self.progressed.beside |= self.lesson.renew(self.job.check)
+        if self.progressed.bfloat16 is None:
+            asked, module = self.settings.arithmetic, self.network.module
+            found = takes_bfloat16(asked, module, self._trial, self.job.check)
+            self.progressed.bfloat16 = found
+        self.lesson.bfloat16 = self.progressed.bfloat16
+
+    def _trial(self, bfloat16: bool) -> Tensor:
+        self.lesson.bfloat16 = bfloat16
+        torch.manual_seed(self.seed)
+        set_training(self.network, self.task, self.batches.size)
+        return self.lesson.loss(self.batches.indices(0), 0)
 
     def _step(self) -> None:
         step = self.progressed.step
@@ -181,28 +239,23 @@ class _Training:
         set_training(self.network, self.task, self.batches.size)
         indices = self.batches.indices(step)
         with torch.enable_grad():
-            loss = self.lesson.loss(indices)
+            loss = self.lesson.loss(indices, step)
             value = sound(loss, step, self.settings)
             self.optimizer.zero_grad()
             torch.autograd.backward(loss)
         for form in self.gradual:
             form.remember()
-        set_rate(self.optimizer, rate_at(self.settings, step, self.steps))
+        rate = rate_at(self.settings, step, self.steps)
+        set_rate(self.optimizer, rate)
         self.optimizer.step()
         if step % max(1, self.steps // LOSS_POINTS) == 0:
             self.job.point("loss", step + 1, value)
+            self.job.point("rate", step + 1, rate)
         self.progressed.step = step + 1
 
     def _measure_if_due(self) -> None:
-        step, curve = self.progressed.step, self.progressed.curve
-        count = MEASURES_OF_AN_EPOCH
-        quarters = {part * self.epoch_steps // count for part in range(count)}
-        due = step % self.epoch_steps in quarters or step == self.steps
-        if not due or (curve and curve[-1][0] == step):
-            return
-        loss, accuracy = self.task.standing(self.network, self.job.check, MEASURED_SAMPLES)
-        curve.append((step, loss, accuracy))
-        self.job.point("accuracy", step, accuracy)
+        if self.measurer.due(self.progressed.step) or self.progressed.step == self.steps:
+            self.measurer.measure(self.progressed, self.progressed.step >= self.ready)
 
     def _fingerprint(self) -> str:
         """Return what tells this run from any other: settings, weights, outputs, data."""
@@ -214,7 +267,7 @@ class _Training:
         standing = self.task.standing(self.network, self.job.check, MEASURED_SAMPLES)
         digest.update(repr(standing).encode())
         digest.update(repr([(form.sparsity, form.precision) for form in self.gradual]).encode())
-        digest.update(self.lesson.identity.encode())
+        digest.update(f"{self.lesson.identity} {self.stage.where.type}".encode())
         return digest.hexdigest()
 
 

@@ -5,10 +5,14 @@ import math
 import torch
 from torch import Tensor
 
+from featherweight.engine.datasets.samples import Samples
 from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Check, Job
 from featherweight.engine.network import Network, fingerprint
+from featherweight.engine.recovering.arithmetic import computing, widened
+from featherweight.engine.recovering.augmenting import Augmented
 from featherweight.engine.recovering.batches import batch_size
+from featherweight.engine.recovering.devices import HOME, Stage, device
 from featherweight.engine.recovering.distilling import teacher_of
 from featherweight.engine.recovering.hints import hints_between
 from featherweight.engine.task import Task
@@ -18,14 +22,24 @@ from featherweight.engine.trainings import FineTuning
 class Lesson:
     """The loss of a network on recovery samples, as a recovery's settings want it.
 
-    Raises UserError where the teacher does not fit.
+    `stage` has the network and its teacher where they train, `bfloat16` says whether the
+    network computes in it. Raises UserError where the teacher does not fit.
     """
 
-    def __init__(self, network: Network, task: Task, settings: FineTuning) -> None:
+    def __init__(self, network: Network, task: Task, settings: FineTuning, seed: int) -> None:
         self.network, self.task, self.settings = network, task, settings
+        self.bfloat16 = False
+        self.samples: Samples | Augmented = task.recovery
+        if settings.augmentation != "none":
+            self.samples = Augmented(task.recovery, settings, seed)
         learns = settings.learns and settings.epochs > 0
         self.teacher = teacher_of(task, settings) if learns else None
         samples = batch_size(settings.batch_size, task)
+        self.stage = Stage(device(), network)
+        if self.teacher and self.stage.where != HOME:
+            # The original stays where it is asked other things meanwhile.
+            self.teacher.network = self.teacher.network.copy()
+            self.stage.networks += (self.teacher.network,)
         self.hints = hints_between(network, self.teacher, samples) if self.teacher else None
 
     @property
@@ -52,21 +66,28 @@ class Lesson:
         if self.hints:
             self.hints.close()
 
-    def loss(self, indices: list[int]) -> Tensor:
-        """Return the loss on samples by their numbers, of no dimension, in training mode."""
+    def loss(self, indices: list[int], step: int) -> Tensor:
+        """Return the loss on samples by their numbers, of no dimension, in training mode.
+
+        The step chooses how samples are changed where they are.
+        """
+        if isinstance(self.samples, Augmented):
+            self.samples.step = step
         share = self.settings.distillation if self.teacher else 0.0
         labelled = self.task.kind == "classification"
         # Without labels the teacher's outputs are all there is to go by.
         if self.teacher and not labelled:
             share = 1.0
         if self.teacher is None or (labelled and share < 1.0):
-            inputs, targets = self.task.batch(self.task.recovery, indices)
+            inputs, targets = self.task.batch(self.samples, indices)
         else:
-            inputs, targets = self.task.recovery.batch(indices)[0], ()
+            inputs, targets = self.samples.batch(indices)[0], ()
+        inputs, targets = self.stage.moved(inputs), self.stage.moved(targets)
         taught: tuple[Tensor, ...] = ()
         if self.teacher and (share or self.hints):
-            taught = self.teacher.targets(indices, inputs)
-        outputs = self.network.outputs(*inputs)
+            taught = self.stage.moved(self.teacher.targets(indices, inputs))
+        with computing(self.bfloat16, self.stage.where):
+            outputs = widened(self.network.outputs(*inputs))
         parts = [] if share == 1.0 else [(1 - share) * self.task.loss(outputs, targets)]
         if self.teacher and share:
             parts.append(share * self.teacher.loss(outputs, taught))

@@ -43,16 +43,18 @@ def find_rate(
     size = batch_size(settings.batch_size, task)
     batches = Batches(len(task.recovery), size, seed)
     asked = batches.indices(batches.steps - 1)
-    lesson = Lesson(network, task, settings)
+    lesson = Lesson(network, task, settings, seed)
     optimizer = optimizer_of(network.module, settings)
     found: Rates = []
     try:
         lesson.prepare(job)
+        lesson.renew(job.check)
+        lesson.stage.go()
         for step in range(STEPS):
             set_training(network, task, size)
             torch.manual_seed(seed)
             with torch.no_grad():
-                loss = float(lesson.loss(asked))
+                loss = float(lesson.loss(asked, STEPS))
             if found and not loss <= TOO_MUCH * min(before for _, before in found):
                 break
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
@@ -60,7 +62,7 @@ def find_rate(
             set_rate(optimizer, rate)
             torch.manual_seed(seed + step)
             with torch.enable_grad():
-                trained = lesson.loss(batches.indices(step))
+                trained = lesson.loss(batches.indices(step), step)
                 if step and not trained.isfinite():
                     break
                 sound(trained, step, settings)
@@ -70,6 +72,7 @@ def find_rate(
             job.advance(STAGE)
     finally:
         network.module.eval()
+        lesson.stage.leave()
         lesson.close()
     job.advance(STAGE, STEPS - len(found))
     return found, suggested(found)
