@@ -52,6 +52,7 @@ OPTIONS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.GRU: _RECURRENT,
     nn.RNN: (*_RECURRENT, "nonlinearity"),
     nn.ChannelShuffle: ("groups",),
+    nn.Identity: (),
     **{kind: kind.options for kind in STRUCTURED},
 }
 KINDS = {kind.__name__: kind for kind in OPTIONS}
