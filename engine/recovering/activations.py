@@ -130,6 +130,7 @@ def fit_roundings(network: Network, task: Task, check: Check) -> None:
     if not found:
         return
     for _, rounding in found:
+        rounding.scale.zero_()
         rounding.observed = Observed()
     network.module.eval()
     with torch.no_grad():
