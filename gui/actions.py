@@ -43,7 +43,9 @@ WORDS = {
         "Clear &all layers", "Ctrl+Shift+Backspace", "Take all choices from every layer"
     ),
     "compress": Words("&Compress", "Ctrl+Return", "Run the recipe on the network", "run"),
-    "cancel": Words("Ca&ncel", "Ctrl+.", "Stop the job; a run can be resumed", "cancel"),
+    "cancel": Words(
+        "&Pause or stop", "Ctrl+.", "Stop the job; a run or a sweep can be resumed", "cancel"
+    ),
     "resume": Words(
         "&Resume", "Ctrl+Shift+Return", "Go on with the run that was stopped", "resume"
     ),
