@@ -22,8 +22,10 @@ from featherweight.engine.events import (
     Event,
     Failed,
     FlipsFound,
+    FrontierTraced,
     JobStarted,
     LatencyMeasured,
+    LossPredicted,
     Opened,
     Point,
     Predicted,
@@ -57,10 +59,12 @@ from featherweight.engine.requests import (
     OpenNetwork,
     PlanSweep,
     Predict,
+    PredictLoss,
     Request,
     SetTask,
     ShowSamples,
     Sweep,
+    TraceFrontier,
     TraceStrength,
 )
 from featherweight.engine.trainings import FineTuning
@@ -170,22 +174,18 @@ def test_that_a_prediction_beside_a_latency_measurement_disturbs_neither(
     assert set(engine.until(LatencyMeasured, 24).layers) == {"conv1", "norm1", "conv2", "fc"}
 
 
-def test_that_flips_are_a_job_and_pictures_are_shown_beside_it(
+def test_that_flips_are_a_job_and_pictures_are_shown_or_refused(
     engine: Engine, small_files: Path
 ) -> None:
     opened(engine, small_files)
-    engine.ask(FindFlips(id=3, after=str(small_files / "bars.fwz")))
-    engine.ask(ShowSamples(id=4, samples=(250, 1)))
-    engine.ask(ShowSamples(id=5, samples=(256,)))
-    found = engine.until(FlipsFound, 3)
-    assert (found.flips, found.of) == ((), 256)
-    assert any(isinstance(event, JobStarted) and event.id == 3 for event in engine.heard)
-    told = {event.id: event for event in engine.heard}
-    shown = told.get(4) or engine.until(SamplesShown, 4)
-    assert isinstance(shown, SamplesShown)
+    engine.ask(ShowSamples(id=3, samples=(250, 1)))
+    shown = engine.until(SamplesShown, 3)
     assert [picture.sample for picture in shown.pictures] == [250, 1]
-    failed = told.get(5) or engine.until(Failed, 5)
-    assert isinstance(failed, Failed)
+    engine.ask(ShowSamples(id=4, samples=(256,)))
+    failed = engine.until(Failed, 4)
+    engine.ask(FindFlips(id=5, after=str(small_files / "bars.fwz")))
+    assert engine.until(FlipsFound, 5) == FlipsFound(id=5, flips=(), of=256)
+    assert any(isinstance(event, JobStarted) and event.id == 5 for event in engine.heard)
     assert failed.message == "There is no sample 256, only 256."
 
 
@@ -213,6 +213,19 @@ def test_that_the_engine_plans_tells_and_ends_a_sweep(
     assert any(isinstance(event, Progress) and event.id == 4 for event in engine.heard)
     engine.ask(PlanSweep(id=5, plan=plan, store=str(tmp_path)))
     assert engine.until(SweepPlanned, 5).estimate.missing == 0
+    recipe = Recipe(layers={"fc": asked[0].choice})
+    engine.ask(TraceFrontier(id=6, resource="bits"))
+    engine.ask(TraceFrontier(id=7, resource="bits"))
+    engine.ask(Predict(id=8, recipe=recipe))
+    engine.ask(PredictLoss(id=9, recipe=recipe))
+    expected = {(FrontierTraced, 7), (Predicted, 8), (LossPredicted, 9)}
+    while expected - {(type(event), event.id) for event in engine.heard}:
+        assert engine.hear()
+    # Of two that were asked at once the older one may have been stopped.
+    older = {type(event) for event in engine.heard if event.id == 6}
+    assert older in ({Cancelled}, {FrontierTraced}, set())
+    engine.ask(TraceFrontier(id=10, resource="latency"))
+    assert "Sweep once more" in engine.until(Failed, 10).hint
 
 
 def test_that_a_sweep_can_be_stopped_and_a_wrong_plan_is_told(
