@@ -35,6 +35,7 @@ from featherweight.engine.recovering.gradual import at_once, soften
 from featherweight.engine.recovering.holding_out import check_held_out
 from featherweight.engine.recovering.rate_finding import STEPS as RATE_STEPS
 from featherweight.engine.recovering.rate_finding import Rates, find_rate
+from featherweight.engine.recovering.starting import started
 from featherweight.engine.results import Control, Result
 from featherweight.engine.settled_norms import settle_norms
 from featherweight.engine.weight_forms import densified, settle
@@ -125,15 +126,17 @@ def try_rates(opened: OpenedNetwork, recipe: Recipe, job: Job) -> tuple[Rates, f
     check_augmentation(opened.network, settings)
     chosen = opened.chosen(recipe, job.check)
     job.begin(1 + passes(at_once(chosen, settings)) + RATE_STEPS)
-    made = _changed(opened, opened.network, recipe, chosen, job)
-    return find_rate(made, opened.any_task(), settings, recipe.seed, job)
+    task = opened.any_task()
+    made = _changed(opened, started(opened.network, task, settings), recipe, chosen, job)
+    return find_rate(made, task, settings, recipe.seed, job)
 
 
 def _compressed(
     opened: OpenedNetwork, recipe: Recipe, chosen: dict[str, Chosen], checkpoints: Path, job: Job
 ) -> tuple[Network, dict[str, Chosen]]:
     """Prepare, compress and reconstruct; return the network and the methods carried out."""
-    task, network = opened.any_task(), opened.network
+    task = opened.any_task()
+    network = started(opened.network, task, recipe.recovery)
     if recipe.preparation:
         ground = Ground(network, opened.coupling, chosen, task)
         found = prepared(ground, recipe.preparation, recipe.seed, checkpoints, job)

@@ -76,6 +76,14 @@ class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "A network file or archive of the same task to learn from; empty for the original.",
         ),
     ] = ""
+    start: Annotated[
+        Literal["own", "teacher"],
+        words(
+            "Start",
+            "Weights to begin with: the network's own, or those of the teacher's file, for layers "
+            "of the same names; the weakest channels of wider ones are left out.",
+        ),
+    ] = "own"
     augmentation: Annotated[
         Literal["none", "shift", "flip", "shift and flip", "noise"],
         words(
@@ -144,6 +152,11 @@ class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def learns(self) -> bool:
         """Whether a teacher is needed."""
         return self.distillation > 0.0 or self.hidden != "none"
+
+    @property
+    def starts_from_teacher(self) -> bool:
+        """Whether a teacher's weights are taken before anything is trained."""
+        return self.start == "teacher" and bool(self.teacher) and self.epochs > 0
 
     @property
     def acts(self) -> bool:

@@ -104,6 +104,7 @@ def by_labels(recovery: FineTuning) -> FineTuning:
         hidden="none",
         hidden_weight=usual.hidden_weight,
         teacher="",
+        start="own",
         control="none",
     )
 

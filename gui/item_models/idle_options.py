@@ -5,6 +5,7 @@ from featherweight.engine.trainings import FineTuning
 
 ONLY_DISTILLATION = "Only distillation asks for it: its share is 0."
 NO_TEACHER = "Nothing learns from a teacher: distillation is 0 and no hidden layers are compared."
+NO_TEACHERS_FILE = "The original is the teacher, so its weights are the network's own."
 NOTHING_HELD_OUT = "No samples are held out to tell which weights are better."
 NO_EPOCHS = "With 0 epochs nothing is trained."
 WITHOUT_EPOCHS = ("epochs", "norms")
@@ -18,7 +19,8 @@ def idle_options(recovery: FineTuning, recipe: Recipe) -> dict[str, str]:
         "momentum": "AdamW has moments of its own." if recovery.optimizer == "adamw" else "",
         "temperature": "" if recovery.distillation else ONLY_DISTILLATION,
         "hidden_weight": "No hidden layers are compared." if recovery.hidden == "none" else "",
-        "teacher": "" if recovery.learns else NO_TEACHER,
+        "teacher": "" if recovery.learns or recovery.start == "teacher" else NO_TEACHER,
+        "start": "" if recovery.teacher else NO_TEACHERS_FILE,
         "keep": "" if recovery.held_out else NOTHING_HELD_OUT,
         "patience": "" if recovery.held_out else NOTHING_HELD_OUT,
         "gradual": ""

@@ -25,7 +25,7 @@ WHOLE = ("calibration", "side_bits")
 GROUPS = {
     "": ("epochs", "learning_rate", "optimizer", "distillation", "gradual", "augmentation"),
     "Optimizer": ("momentum", "weight_decay", "schedule", "batch_size", "arithmetic"),
-    "Teacher": ("teacher", "temperature", "hidden", "hidden_weight"),
+    "Teacher": ("teacher", "start", "temperature", "hidden", "hidden_weight"),
     "Best weights": ("held_out", "keep", "patience"),
 }
 REST = "Comparison and export"

@@ -119,7 +119,7 @@ def test_that_a_teacher_that_is_not_there_is_told_by_its_path(network: Network, 
         fine_tune(network.copy(), task, settings, 0, None, Job())
 
 
-@pytest.mark.parametrize("hidden", ["none", "outputs"])
+@pytest.mark.parametrize("hidden", ["none", "outputs", "representation", "relations"])
 def test_that_a_cancelled_distillation_resumes_to_the_same_bits(
     network: Network, task: Task, tmp_path: Path, hidden: Any
 ) -> None:
