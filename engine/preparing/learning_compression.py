@@ -34,7 +34,7 @@ def learn_compression(
     """Return a trained copy near to what its methods can hold, and methods with new ranks.
 
     Structures that are no weight of the layer's shape, and layers whose weights stay as they are,
-    take no part. For the rest see `preparation.prepared`.
+    take no part. There are no points `density`. For the rest see `preparation.prepared`.
     """
     training = _Learning(ground, settings, seed, job)
     training.run(folder)
@@ -137,6 +137,11 @@ class _Learning(PreparingTraining):
         found, reasons = [], []
         for name, methods in self.ground.chosen.items():
             layer = self.network.layer(name)
+            if not all(bool(value.isfinite().all()) for value in layer.parameters()):
+                raise UserError(
+                    f"Layer {name} cannot be prepared: some of its weights are not finite.",
+                    "Mend the weights, or take the preparation out of the recipe.",
+                )
             if reason := projection_lock(layer, methods, self.job.check):
                 reasons.append(f"Layer {name}: {reason}")
             else:

@@ -54,7 +54,7 @@ def reconstruct(
 
     The same pair, task, settings and seed give the same weights, bit for bit, also where the run
     was cancelled and goes on from the last layer's checkpoint in `folder`. Advances `job` by
-    `steps_of` steps at most, sends points `loss` of batches.
+    `steps_of` steps, sends points `loss` of batches.
     Raises CancelledError, and UserError where nothing can be compared, the loss is no number any
     more or a checkpoint cannot be written.
     """
