@@ -93,9 +93,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=2, help="how often each recipe is run")
     parser.add_argument("--keep", type=Path, help="a folder for data and trained networks")
     parser.add_argument("--fashion", type=Path, default=FASHION, help="folder of Fashion-MNIST")
+    parser.add_argument("--threads", type=int, default=2, help="of the training")
     parser.add_argument("--no-rivals", action="store_true", help="leave the rivals out")
     asked = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(asked.threads)
     rows = [row for row in ROWS if re.search(asked.only, row.recipe)]
     missed = 0
     with contextlib.ExitStack() as stack:

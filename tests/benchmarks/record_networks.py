@@ -42,7 +42,7 @@ NETWORKS = {
     "lenet-5": _record("LeNet-5", training=Training(6, 128, 1e-3)),
     "residual": _record("residual", batch=1, training=Training(6, 128, 3e-3)),
 }
-TEACHERS = {"fashion": Taught(10, True), "digits": Taught(30, False)}
+TEACHERS = {"fashion": Taught(7, True), "digits": Taught(20, False)}
 
 
 class Convolutional(nn.Sequential):
