@@ -1,6 +1,7 @@
 """The same Session without a window: inspect, sweep, allocate, compress, export and others."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from featherweight.engine.options import build, describe
 from featherweight.engine.readings import Reading
 from featherweight.engine.recipe import read_recipe, recipe_to_yaml
 from featherweight.engine.terminal import Terminal
+from featherweight.engine.trainings import DEVICE_VARIABLE, DEVICES
 from featherweight.engine.writing.files import check_target, make_folder, write_file
 from featherweight.resources.demo.sources import demo_recipe, demo_source, demo_task
 
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--recipe", required=True, type=Path, help="recipe file (YAML or JSON)")
     compress.add_argument("--output", required=True, type=Path, help="archive to write (.fwz)")
     compress.add_argument("--work", type=Path, help="folder for checkpoints (beside the output)")
+    _add_device(compress)
     export = _command(commands, "export", _export, "write a network or an archive in another form")
     _add_network(export)
     _add_data(export)
@@ -104,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--output", type=Path, default=Path("featherweight-demo"), help="folder")
     listing = _command(commands, "methods", _methods, "list the methods and their options")
     listing.add_argument("method", nargs="?", help="one of them, for its options")
-    _command(commands, "engine", _engine, "serve a window over stdin and stdout")
+    engine = _command(commands, "engine", _engine, "serve a window over stdin and stdout")
+    _add_device(engine)
     return parser
 
 
@@ -145,6 +149,16 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="", help="data to recover and measure on")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        default=os.environ.get(DEVICE_VARIABLE) or DEVICES[0],
+        choices=DEVICES,
+        help="where a recovery trains; auto is CUDA where there is one (default %(default)s, of "
+        f"the variable {DEVICE_VARIABLE} where it is set)",
+    )
 
 
 def _source(asked: argparse.Namespace) -> Source:
@@ -248,14 +262,15 @@ def _allocate(asked: argparse.Namespace, terminal: Terminal) -> None:
         session.recall_sweep(asked.store, job)
         limits = allocation_command.limits_of(asked, session.cost, session.latency)
         if asked.refine:
-            allocation = session.refine_allocation(limits, rules, job)
+            allocation = session.refine_allocation(limits, rules, job, asked.least)
         else:
-            allocation = session.allocate(limits, rules, asked.least)
+            allocation = session.allocate(limits, rules, asked.least, job)
     write_file(asked.output, recipe_to_yaml(allocation.recipe).encode())
     terminal.allocation(allocation, session.cost, str(asked.output))
 
 
 def _compress(asked: argparse.Namespace, terminal: Terminal) -> None:
+    os.environ[DEVICE_VARIABLE] = asked.device
     recipe = read_recipe(asked.recipe)
     make_folder(asked.output.parent)
     check_target(asked.output, (asked.network, str(asked.recipe), asked.data))
@@ -318,7 +333,8 @@ def _methods(asked: argparse.Namespace, terminal: Terminal) -> None:
         raise UserError(f"There is no method {asked.method}.", hint)
 
 
-def _engine(_: argparse.Namespace, __: Terminal) -> None:
+def _engine(asked: argparse.Namespace, _: Terminal) -> None:
+    os.environ[DEVICE_VARIABLE] = asked.device
     worker.main()
 
 

@@ -250,10 +250,10 @@ class Progress(Event, frozen=True, kw_only=True):
 class Point(Event, frozen=True, kw_only=True):
     """A point of a live chart at training step `step`.
 
-    Series: `loss` of a batch; `accuracy` (0 to 1) of the recovering network, `control` and `labels`
-    of those trained beside it (dense, without a teacher), and of the `source`, once; `rate`, the
-    learning rate; `bits`, stored bits of the forms as they are; `density`, the share of weights
-    that are not zero.
+    Series: `loss` of a batch; `accuracy` (0 to 1) of the recovering network, `held` of it on the
+    samples held out, `control` and `labels` of those trained beside it (dense, without a teacher),
+    and of the `source`, once; `rate`, the learning rate; `bits`, stored bits of the forms as they
+    are; `density`, the share of weights that are not zero.
     """
 
     series: str

@@ -30,6 +30,7 @@ QUANTITIES: Mapping[str, Quantity] = {
             "accuracy": Line("Recovering", 0),
             "control": Line("Dense control", 1),
             "labels": Line("Hard labels", 2),
+            "held": Line("Held out", 3),
             SOURCE: Line("Source", None, "dashed", level=True),
         },
         wording.percent,

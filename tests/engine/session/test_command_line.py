@@ -151,3 +151,14 @@ def test_that_a_path_is_shown_as_it_is_whatever_it_means_to_the_table(
     assert "[b]:dog:.fwz" in done.stdout
     shown = run("inspect", network).stdout
     assert "[red]a:cat:.fwz" in shown.replace("\n", "").replace(" ", "")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_that_a_device_that_is_not_there_is_said_and_the_processor_trains(
+    small_files: Path, tmp_path: Path
+) -> None:
+    network, data, recipe = (small_files / n for n in ("bars.fwz", "bars.npz", "recipe.yaml"))
+    given = ("compress", network, "--recipe", recipe, "--data", data, "--device", "cuda")
+    done = run(*given, "--output", tmp_path / "small.fwz")
+    assert "There is no CUDA device, so the processor trains." in done.stderr
+    assert (tmp_path / "small.fwz").is_file()
