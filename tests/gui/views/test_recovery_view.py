@@ -178,6 +178,8 @@ def test_that_rarer_options_come_with_more_which_counts_those_that_were_changed(
         ("temperature", {"hidden": "outputs"}, {"distillation": 0.5}),
         ("hidden_weight", {"distillation": 0.5}, {"hidden": "attention"}),
         ("teacher", {}, {"hidden": "outputs"}),
+        ("teacher", {}, {"start": "teacher"}),
+        ("start", {"hidden": "outputs"}, {"teacher": "large.fwz"}),
         ("keep", {}, {"held_out": 0.1}),
         ("patience", {}, {"held_out": 0.1}),
         ("norms", {"epochs": 2}, {"epochs": 0}),
