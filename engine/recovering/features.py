@@ -117,7 +117,8 @@ class Representations:
         """Return the squared error of the mapped features relative to the teacher's power."""
         if self._map is None:
             raise ValueError("the map was not found yet")
-        return relative_error(self._features.own @ self._map.T, self._features.taught)
+        own, taught = self._features.own, self._features.taught
+        return relative_error(own @ self._map.T.to(own.device), taught)
 
     def close(self) -> None:
         """Let go of the layers."""
@@ -194,8 +195,10 @@ def _channels_second(layer: nn.Module) -> bool:
 
 
 def _pooled(features: Tensor, channels_second: bool) -> Tensor:
-    """Return the mean over positions: (N, D)."""
-    if features.ndim < 2:
-        return features.reshape(len(features), -1).float()
-    moved = features.movedim(1, -1) if channels_second else features
+    """Return the mean over positions: (N, D) float32."""
+    # In a training in bfloat16 they are that.
+    wide = features.float()
+    if wide.ndim < 2:
+        return wide.reshape(len(wide), -1)
+    moved = wide.movedim(1, -1) if channels_second else wide
     return moved.flatten(1, -2).mean(1) if moved.ndim > 2 else moved

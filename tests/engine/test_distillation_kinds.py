@@ -168,6 +168,19 @@ def test_that_compressed_last_layers_and_pruned_channels_are_compared(
     assert errors[1].value > errors[0].value + 1
 
 
+@pytest.mark.parametrize("hidden", ["outputs", "representation", "relations"])
+def test_that_hidden_layers_are_compared_in_bfloat16_too(hidden: Any, tmp_path: Path) -> None:
+    student, teacher = made("number", 8, 1), made("number", 8, 2)
+    task = task_of("number", student.copy(), tmp_path)
+    write_archive(teacher, {}, tmp_path / "teacher.fwz")
+    settings = FineTuning(
+        **SETTINGS, hidden=hidden, teacher=str(tmp_path / "teacher.fwz"), arithmetic="bfloat16"
+    )
+    before = error(student, teacher, task)
+    fine_tune(student, task, settings, 0, None, Job())
+    assert error(student, teacher, task) < 0.7 * before
+
+
 def test_that_a_network_of_one_layer_has_nothing_hidden(tmp_path: Path) -> None:
     network = capture(nn.Sequential(nn.Linear(6, 5)), (torch.zeros(2, 6),))
     task = task_of("embedding", network, tmp_path, labels=True)
