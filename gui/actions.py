@@ -55,6 +55,13 @@ WORDS = {
     "estimate_sensitivity": Words(
         "Estimate sensiti&vity", "Ctrl+Shift+L", "Estimate what 4 bits in a layer do to the loss"
     ),
+    "cuda": Words(
+        "&Train on a graphics card",
+        "Ctrl+Alt+G",
+        "Let recoveries run with CUDA where there is one, else on the processor",
+        "",
+        True,
+    ),
     "restart_engine": Words(
         "Restart the en&gine", "Ctrl+Shift+E", "End the engine process and start another"
     ),
@@ -84,7 +91,7 @@ MENUS = {
     "&View": ("scheme_system", "scheme_light", "scheme_dark", ""),
     "&Run": (
         *("compress", "resume", "cancel", ""),
-        *("measure_latency", "estimate_sensitivity", "", "restart_engine"),
+        *("measure_latency", "estimate_sensitivity", "", "cuda", "restart_engine"),
     ),
     "&Help": ("method_help", "shortcuts", "about"),
 }

@@ -25,8 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     app.setDesktopFileName("featherweight")
     command = tuple(shlex.split(asked.engine)) if asked.engine else LOCAL_ENGINE
     client = EngineClient(command)
-    client.start()
     settings = Settings(data_folder())
+    client.use(settings.cuda)
+    client.start()
     theme.apply(app, settings.scheme)
     document = Document(client, settings.folder)
     window = MainWindow(document, client, settings)

@@ -7,7 +7,7 @@ import sys
 from typing import Literal
 
 import msgspec
-from PySide6.QtCore import QObject, QProcess, QTimer, Signal
+from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
 from featherweight.engine.events import (
     LARGEST_FRAME,
@@ -32,6 +32,7 @@ from featherweight.engine.requests import (
     Predict,
     SetTask,
 )
+from featherweight.engine.trainings import DEVICE_VARIABLE
 
 LOCAL_ENGINE = (sys.executable, "-m", "featherweight.engine.worker")
 CANCEL_SECONDS = 1.5
@@ -95,6 +96,7 @@ class EngineClient(QObject):
         self._verdict = ""
         self._tail = ""
         self._cancelled = 0
+        self._cuda = False
         self._patience = QTimer(self, singleShot=True, interval=int(CANCEL_SECONDS * 1000))
         self._patience.timeout.connect(self._on_patience_lost)
 
@@ -125,6 +127,10 @@ class EngineClient(QObject):
         process.readyReadStandardError.connect(self._on_log)
         process.finished.connect(self._on_finished)
         process.errorOccurred.connect(self._on_error)
+        if self._cuda:
+            environment = QProcessEnvironment.systemEnvironment()
+            environment.insert(DEVICE_VARIABLE, "cuda")
+            process.setProcessEnvironment(environment)
         self._process = process
         process.start(self._command[0], list(self._command[1:]))
         self._replay()
@@ -151,6 +157,10 @@ class EngineClient(QObject):
     def finish(self, job: int) -> None:
         """Ask the training of a job to end with what it has; the job goes on from there."""
         self._write(Finish(id=next(self._identities), job=job))
+
+    def use(self, cuda: bool) -> None:
+        """Let processes from now on train on CUDA, or where the variable of this one says."""
+        self._cuda = cuda
 
     def restart(self) -> None:
         """End the process, if there is one, and start another."""

@@ -146,6 +146,7 @@ class MainWindow(QMainWindow):
         self.statusBar().addPermanentWidget(self._state)
         commands.repaint()
         commands[f"scheme_{self._settings.scheme}"].setChecked(True)
+        commands["cuda"].setChecked(self._settings.cuda)
 
     def _build_menus(self) -> None:
         self._menus = [self.menuBar().addMenu(title) for title in MENUS]
@@ -175,6 +176,7 @@ class MainWindow(QMainWindow):
             self.commands[f"scheme_{scheme}"].triggered.connect(
                 lambda _=False, scheme=scheme: self._choose_scheme(scheme)
             )
+        self.commands["cuda"].toggled.connect(self._choose_device)
         self._on_state_changed()
 
     def _on_network_changed(self) -> None:
@@ -233,6 +235,15 @@ class MainWindow(QMainWindow):
         self.start_screen.refresh()
         self._pages.setCurrentWidget(self.start_screen)
         self.header.hide()
+
+    def _choose_device(self, cuda: bool) -> None:
+        self._settings.cuda = cuda
+        self._client.use(cuda)
+        job = self.document.job
+        if job is not None and job.active:
+            self.show_notice("Where recoveries train changes once the engine is restarted.")
+        else:
+            self._client.restart()
 
     def _choose_scheme(self, scheme: theme.Scheme) -> None:
         self._settings.scheme = scheme

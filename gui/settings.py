@@ -41,6 +41,15 @@ class Settings:
         self._kept.setValue("scheme", scheme)
 
     @property
+    def cuda(self) -> bool:
+        """Whether recoveries train on a graphics card."""
+        return bool(self._kept.value("cuda", False, type=bool))
+
+    @cuda.setter
+    def cuda(self, cuda: bool) -> None:
+        self._kept.setValue("cuda", cuda)
+
+    @property
     def recent(self) -> tuple[Path, ...]:
         """What was opened last and still is there, the newest first; networks of libraries too."""
         kept = self._kept.value("recent", "", type=str)

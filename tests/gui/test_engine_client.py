@@ -24,6 +24,7 @@ from featherweight.engine.events import (
 )
 from featherweight.engine.recipe import Recipe
 from featherweight.engine.requests import Compress, DescribeLayer, OpenNetwork, SetTask
+from featherweight.engine.trainings import DEVICE_VARIABLE
 from featherweight.gui.engine_client import EngineClient, FrameBuffer
 
 Connect = Callable[..., EngineClient]
@@ -105,6 +106,21 @@ def test_that_what_the_engine_prints_reaches_the_log(
     client.log.connect(printed.append)
     client.send(OpenNetwork(id=0, source=Source(path="a")))
     qtbot.waitUntil(lambda: "".join(printed) == "OpenNetwork\n")
+
+
+@pytest.mark.parametrize(("cuda", "told"), [(True, "cuda."), (False, "unsaid.")])
+def test_that_a_process_learns_where_to_train_when_it_starts(
+    qtbot: QtBot, cuda: bool, told: str
+) -> None:
+    tell = f"import os, sys; sys.stderr.write(os.environ.get({DEVICE_VARIABLE!r}, 'unsaid') + '.')"
+    client = EngineClient((sys.executable, "-c", tell))
+    printed: list[str] = []
+    client.log.connect(printed.append)
+    client.use(cuda)
+    client.start()
+    # It ends at once, and is started again twice.
+    qtbot.waitUntil(lambda: "".join(printed) == 3 * told)
+    client.close()
 
 
 def test_that_a_killed_engine_starts_again_with_network_and_task(
