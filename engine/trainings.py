@@ -73,7 +73,8 @@ class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         words(
             "Teacher",
-            "A network file or archive of the same task to learn from; empty for the original.",
+            "A network file or archive of the same task to learn from, by its path or by its name "
+            "beside the network's file; empty for the original.",
         ),
     ] = ""
     start: Annotated[

@@ -1,5 +1,7 @@
 """A teacher: the network whose outputs another one learns, and what it says of them."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -83,11 +85,12 @@ class Teacher:
 def teacher_of(task: Task, settings: FineTuning) -> Teacher:
     """Return the teacher of a recovery: the original, or the network in the named file.
 
-    Raises UserError where the file cannot be opened by itself or is of another task.
+    A file is looked for beside the network's own first, so that a recipe and what it needs can go
+    about together. Raises UserError where it cannot be opened by itself or is of another task.
     """
     if not settings.teacher:
         return Teacher(task.reference, task, settings)
-    path = settings.teacher
+    path = _found(settings.teacher, task)
     try:
         network = read_network(Source(path=path))
     except TrustNeededError as error:
@@ -104,6 +107,12 @@ def teacher_of(task: Task, settings: FineTuning) -> Teacher:
             "Name a network of the same task.",
         )
     return Teacher(network, task, settings)
+
+
+def _found(teacher: str, task: Task) -> str:
+    """Return where a teacher's file is: beside the network's own, or by its path as it stands."""
+    beside = Path(task.reference.origin.path).parent / teacher
+    return str(beside) if beside.is_file() else teacher
 
 
 def _shapes(outputs: Outputs) -> str:

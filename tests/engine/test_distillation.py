@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.events import Event, Point, Source, TaskSource
 from featherweight.engine.jobs import Job
-from featherweight.engine.network import Network, capture
+from featherweight.engine.network import capture, Network, Origin
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.fine_tuning import fine_tune
 from featherweight.engine.recovering.losses import attention_loss, relative_error, soft_loss
@@ -92,12 +92,15 @@ def test_that_soft_targets_alone_ignore_the_labels(network: Network, task: Task)
     assert near < 0.5 * far
 
 
+@pytest.mark.parametrize("beside", [False, True])
 def test_that_another_network_teaches_from_its_archive(
-    network: Network, task: Task, tmp_path: Path
+    network: Network, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     other = made(9)
     write_archive(other, {}, tmp_path / "other.fwz")
-    settings = FineTuning(**SETTINGS, distillation=1.0, teacher=str(tmp_path / "other.fwz"))
+    monkeypatch.setattr(task.reference, "origin", Origin(str(tmp_path / "network.pt2")))
+    named = "other.fwz" if beside else str(tmp_path / "other.fwz")
+    settings = FineTuning(**SETTINGS, distillation=1.0, teacher=named)
     student = hurt(network)
     before = distance(student, other, task)
     fine_tune(student, task, settings, 0, None, Job())
