@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from featherweight.engine.errors import CancelledError, UserError
 from featherweight.engine.events import Event, Point, Source, TaskSource
 from featherweight.engine.jobs import Job
-from featherweight.engine.network import capture, Network, Origin
+from featherweight.engine.network import Network, Origin, capture
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.fine_tuning import fine_tune
 from featherweight.engine.recovering.losses import attention_loss, relative_error, soft_loss
