@@ -26,9 +26,9 @@ def computing(bfloat16: bool, device: torch.device) -> AbstractContextManager[ob
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
 
-def widened(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return outputs in which bfloat16 became float32, as a loss wants them."""
-    return tuple(x.float() if x.dtype == torch.bfloat16 else x for x in outputs)
+def wide(x: Tensor) -> Tensor:
+    """Return what a loss compares: float32 where it is bfloat16, else the same."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def takes_bfloat16(

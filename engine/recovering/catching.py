@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from featherweight.engine.length_trials import tensors_of
+from featherweight.engine.recovering.arithmetic import wide
 
 Caught = dict[str, Tensor]
 
@@ -13,7 +14,7 @@ def caught_outputs(layer: nn.Module, into: Caught, name: str) -> RemovableHandle
 
     def keep(_: nn.Module, __: object, output: object) -> None:
         if isinstance(output, Tensor):
-            into[name] = output
+            into[name] = wide(output)
 
     return layer.register_forward_hook(keep)
 
@@ -23,7 +24,7 @@ def caught_input(layer: nn.Module, into: Caught, name: str) -> RemovableHandle:
 
     def keep(_: nn.Module, inputs: tuple[object, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
-            into[name] = inputs[0]
+            into[name] = wide(inputs[0])
 
     return layer.register_forward_pre_hook(keep)
 
@@ -32,7 +33,7 @@ def caught_result(module: nn.Module, into: Caught, name: str) -> RemovableHandle
     """Keep under a name the first output of a whole network, until the handle is removed."""
 
     def keep(_: nn.Module, __: object, output: object) -> None:
-        into[name] = tensors_of(output)[0]
+        into[name] = wide(tensors_of(output)[0])
 
     return module.register_forward_hook(keep)
 

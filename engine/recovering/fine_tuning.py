@@ -135,9 +135,10 @@ class _Training:
                 self.job.advance(f"Recovering, epoch {epoch} of {self.settings.epochs}")
             self._measure_if_due()
         except CancelledError:
-            # At the switch the network may be on either side of it: the checkpoint before stays.
+            # At the switch the network may be on either side of it, as where it is being finished:
+            # the checkpoint before stays.
             switching = self.refines and self.progressed.step == self.ramp.switch
-            if self.progressed.step and not switching:
+            if self.progressed.step and not switching and not self.job.finishing:
                 self._save(FILE)
             raise
         self._save(FILE)
@@ -156,6 +157,7 @@ class _Training:
                 self._put_precisions_on()
                 self._measure_norms()
                 fit_roundings(self.network, self.task, self.job.check)
+            self.measurer.forget(self.progressed)
         self.measurer.measure(self.progressed, ready=True)
         self._skip_the_rest()
 

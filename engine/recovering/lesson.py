@@ -9,7 +9,7 @@ from featherweight.engine.datasets.samples import Samples
 from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Check, Job
 from featherweight.engine.network import Network, fingerprint
-from featherweight.engine.recovering.arithmetic import computing, widened
+from featherweight.engine.recovering.arithmetic import computing, wide
 from featherweight.engine.recovering.augmenting import Augmented
 from featherweight.engine.recovering.batches import batch_size
 from featherweight.engine.recovering.devices import HOME, Stage, device
@@ -87,7 +87,7 @@ class Lesson:
         if self.teacher and (share or self.hints):
             taught = self.stage.moved(self.teacher.targets(indices, inputs))
         with computing(self.bfloat16, self.stage.where):
-            outputs = widened(self.network.outputs(*inputs))
+            outputs = tuple(map(wide, self.network.outputs(*inputs)))
         parts = [] if share == 1.0 else [(1 - share) * self.task.loss(outputs, targets)]
         if self.teacher and share:
             parts.append(share * self.teacher.loss(outputs, taught))

@@ -60,6 +60,11 @@ class Measurer:
             if ready and beats(self.task, held, progressed.best):
                 progressed.best = Best(step, *held, self._weights())
 
+    def forget(self, progressed: Progressed) -> None:
+        """Let a network be measured once more at a step, for it is another one now."""
+        if progressed.curve and progressed.curve[-1][0] == progressed.step:
+            progressed.curve.pop()
+
     def tell(self, progressed: Progressed) -> None:
         """Send all points that were measured before."""
         for step, _, accuracy in progressed.curve:

@@ -18,6 +18,7 @@ from featherweight.engine.network import Network, capture
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.fine_tuning import fine_tune, steps_of
+from featherweight.engine.recovering.gradual import Ramp
 from featherweight.engine.results import Result
 from featherweight.engine.session import Session
 from featherweight.engine.task import Task, read_task
@@ -247,6 +248,41 @@ def test_that_a_run_finished_by_hand_is_whole_the_next_time(
     assert not all(map(torch.equal, weights_of(whole), weights_of(ended)))
 
 
+def test_that_a_run_cancelled_while_it_finishes_goes_on_from_before(
+    session: Session, tmp_path: Path
+) -> None:
+    settings = ALL_ON | {"gradual": 0.4}
+    whole = run(session, tmp_path / "a", **settings)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Point) and event.series == "loss" and event.step == 7:
+            job.finish()
+        if isinstance(event, Point) and event.series == "bits" and event.step == 7:
+            job.cancel()
+
+    job = Job(stop)
+    with pytest.raises(CancelledError):
+        run(session, tmp_path / "b", job, **settings)
+    again = run(session, tmp_path / "b", **settings)
+    assert again.curve == whole.curve
+    files = [tmp_path / name / whole.archive for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_that_losses_do_not_jump_where_precisions_come_and_momentum_begins_anew(
+    session: Session, tmp_path: Path
+) -> None:
+    watching = Watching()
+    choice = Choice(sparsity=SPARSE, precision=Setting("integer", {"bits": 8}))
+    recovery = FineTuning(epochs=12, batch_size=16, momentum=0.95, gradual=0.4, schedule="constant")
+    recipe = Recipe(layers={"1": choice}, recovery=recovery)
+    session.compress(recipe, "one", str(tmp_path / "out"), watching.job)
+    losses = [value for _, value in watching.values("loss")]
+    switch = Ramp(len(losses), 0.4).switch
+    before, after = losses[switch - 10 : switch], losses[switch : switch + 10]
+    assert sum(after) < 1.2 * sum(before)
+
+
 def test_that_a_recovery_told_to_finish_before_it_began_takes_no_step(
     session: Session, tmp_path: Path
 ) -> None:
@@ -291,10 +327,13 @@ def test_that_bits_and_density_fall_to_those_of_the_result(
 # Arithmetic and device
 
 
+@pytest.mark.parametrize("hidden", ["none", "outputs", "representation"])
 def test_that_bfloat16_trains_other_weights_in_float32_and_resumes_to_the_same(
-    network: Network, task: Task, tmp_path: Path
+    network: Network, task: Task, tmp_path: Path, hidden: Any
 ) -> None:
-    settings = FineTuning(epochs=2, batch_size=16, learning_rate=0.05, arithmetic="bfloat16")
+    settings = FineTuning(
+        epochs=2, batch_size=16, learning_rate=0.05, arithmetic="bfloat16", hidden=hidden
+    )
     usual, rounded, broken, resumed = (network.copy() for _ in range(4))
     curve = fine_tune(usual, task, FineTuning(epochs=2, batch_size=16), 0, None, Job())
     fine_tune(rounded, task, settings, 0, tmp_path / "a", Job())
