@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from featherweight.engine.applicability import Chosen
 from featherweight.engine.atlas.changes import Change
 from featherweight.engine.atlas.damage import Losses
 from featherweight.engine.atlas.ground import Ground
@@ -35,10 +36,12 @@ from featherweight.engine.atlas.sensitivity import (
 )
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.calibrating.gradients import gradient_lock
+from featherweight.engine.compression import constrained_form
 from featherweight.engine.errors import UserError
 from featherweight.engine.evidence import Gradients
 from featherweight.engine.inspecting.coupling import FIXED
 from featherweight.engine.jobs import Job
+from featherweight.engine.methods.method import stored_weights
 from featherweight.engine.methods.structure.channel_pruning import ChannelPruning, plan
 from featherweight.engine.network import Network
 from featherweight.engine.readings import Spread
@@ -99,15 +102,35 @@ def _rises(
 ) -> Rises | None:
     """Return what the curvature and the slope of the loss say of a change."""
     job.check()
+    name, network = change.layers[0], ground.changes.network
     try:
-        if change.choice.structure is not None:
-            chosen = ground.changes.chosen(change, job.check)
-            if isinstance(chosen[change.layers[0]].structure, ChannelPruning):
-                return _of_channels(ground, change, told)
+        methods = ground.changes.chosen(change, job.check)[name]
+        if isinstance(methods.structure, ChannelPruning):
+            return _of_channels(ground, change, told)
+        if _in_its_place(network.layer(name), methods):
+            weight = network.layer(name).get_parameter("weight").detach()
+            changed = constrained_form(weight, methods, check=job.check)()
+            return _of_weight(weight, changed, told[name])
         made = ground.made(change, job)
     except UserError:
         return None
-    return _of_layer(ground.changes.network, made, change.layers[0], told, rows)
+    return _of_layer(network, made, name, told, rows)
+
+
+def _in_its_place(layer: nn.Module, methods: Chosen) -> bool:
+    """Say whether a change is one of the weight alone, for which no network has to be made."""
+    found = [method for method in (methods.sparsity, methods.precision) if method]
+    return (
+        methods.structure is None
+        and not any(method.needs() or method.corrects_bias() for method in found)
+        and not (methods.precision is not None and methods.precision.equalizes())
+        and stored_weights(layer) == ["weight"]
+    )
+
+
+def _of_weight(weight: Tensor, changed: Tensor, told: Gradients) -> Rises:
+    curved = expected_rise(weight, changed, replace(told, mean=None))
+    return curved, expected_rise(weight, changed, told) - curved
 
 
 def _of_layer(
@@ -120,9 +143,7 @@ def _of_layer(
     layer, parts = network.layer(name), [made.layer(part) for part in made.parts[name]]
     weight = layer.get_parameter("weight").detach()
     if len(parts) == 1 and type(parts[0]) is type(layer):
-        changed = parts[0].get_parameter("weight").detach()
-        curved = expected_rise(weight, changed, replace(told[name], mean=None))
-        return curved, expected_rise(weight, changed, told[name]) - curved
+        return _of_weight(weight, parts[0].get_parameter("weight").detach(), told[name])
     if name not in rows or trial_lock(layer):
         return None
     trial = Trial(layer, fewer(rows[name], affordable(work_of(layer))))

@@ -1,5 +1,7 @@
 """One sweep: estimates of everything first, then readings on growing subsets until all are done.
 
+Within a subset those come first that could change an allocation most.
+
 What is done is told by the store alone, so a sweep that was stopped goes on where it was.
 """
 
@@ -15,7 +17,8 @@ from featherweight.engine.atlas.damage import NOT_FINITE, Sums
 from featherweight.engine.atlas.estimates import estimated
 from featherweight.engine.atlas.ground import Ground
 from featherweight.engine.atlas.latencies import Latencies
-from featherweight.engine.atlas.levels import going_on, levels
+from featherweight.engine.atlas.levels import HOPELESS, going_on, levels
+from featherweight.engine.atlas.order import portions
 from featherweight.engine.atlas.store import Line, ReadingStore
 from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Job
@@ -52,6 +55,7 @@ class Sweep:
         self.changes = changes
         self.samples = min(samples, len(ground.order))
         self._ground, self._store = ground, store
+        self._expected: dict[Change, float] = {}
         # Those that turn out to fail count too, so that what was decided before them stays.
         self._items = len({change.layers for change in changes})
 
@@ -115,9 +119,11 @@ class Sweep:
         while standing.active:
             began = max(level for level in (0, *levels(self.samples)) if level < standing.level)
             start = began
-            for end in (end for end in ends if began < end <= standing.level):
-                self._read(range(start, end), standing.active, job, tell)
-                start = end
+            for part in self._portions(standing):
+                start = began
+                for end in (end for end in ends if began < end <= standing.level):
+                    self._read(range(start, end), part, job, tell)
+                    start = end
             before, standing = standing.active, self.standing()
             active = set(standing.active)
             finished = [one for one in before if one not in active]
@@ -135,6 +141,17 @@ class Sweep:
             found += [*range(start + step, level, step), level]
             start = level
         return found
+
+    def _portions(self, standing: Standing) -> list[list[Change]]:
+        """Return what is read next in portions, by damages as they are known so far."""
+        damages = dict(self._expected)
+        for one in standing.active:
+            if (sums := self._store.latest(one.key, standing.level)).samples:
+                damages[one] = self._ground.meter.losses(sums).damage.value
+        counted = ((one, self._store.cost(one.key)) for one in standing.active)
+        costs = {one: cost for one, cost in counted if cost is not None}
+        known = {one: damage for one, damage in damages.items() if one in costs}
+        return portions(list(costs), known, costs, HOPELESS[self._ground.meter.damage])
 
     def _count(self, costs: ChangeCosts, job: Job) -> None:
         """Predict what every change costs that is not known yet."""
@@ -195,6 +212,7 @@ class Sweep:
         if len(blank) < FEWEST_ESTIMATED:
             return
         for change, losses in estimated(self._ground, blank, job):
+            self._expected[change] = losses.damage.value
             tell.add(
                 Reading(
                     layers=change.layers,

@@ -18,6 +18,7 @@ from featherweight.engine.atlas.atlas import Atlas
 from featherweight.engine.atlas.changes import Change
 from featherweight.engine.atlas.damage import Sums
 from featherweight.engine.atlas.levels import FIRST, going_on, levels
+from featherweight.engine.atlas.order import portions
 from featherweight.engine.atlas.store import Line, ReadingStore
 from featherweight.engine.datasets.samples import Dataset, TensorSamples
 from featherweight.engine.errors import CancelledError, UserError
@@ -294,6 +295,24 @@ def test_that_settings_stop_that_can_change_nothing() -> None:
     on = {(one.layers[0], _bits(one)) for one in going_on(damages, costs, "divergence", 2)}
     # Harmless, precise and hopeless ones stop, and what loses more than a smaller one.
     assert on == {("a", 4), ("b", 7)}
+
+
+def test_that_settings_come_first_that_could_change_an_allocation_most() -> None:
+    def change(layer: str, bits: int) -> Change:
+        return Change((layer,), Choice(precision=Setting("integer", {"bits": bits})))
+
+    worst, rival, best, plain, blank = (
+        change(*one) for one in (("a", 2), ("a", 5), ("a", 4), ("b", 4), ("b", 3))
+    )
+    damages = {worst: 3.0, rival: 0.02, best: 0.01, plain: 0.3}
+    order = (blank, plain, best, rival, worst)
+    saved = {worst: -9, rival: -4, best: -5, plain: -7, blank: -8}
+    costs = {one: Cost(parameters=0, macs=0, bits=bits) for one, bits in saved.items()}
+    assert portions([*damages, blank], damages, costs, 0.7) == [list(order)]
+    many = [change(f"l{at}", 4) for at in range(200)]
+    parts = portions(many, {}, dict.fromkeys(many, costs[best]), 0.7)
+    assert [each for part in parts for each in part] == many
+    assert len(parts) == 3
 
 
 def _bits(change: Change) -> int:
