@@ -43,7 +43,8 @@ class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         number(
             "Distillation",
             "Share of the loss that compares with a teacher's outputs; 0 goes by labels alone. "
-            "Without labels all of it does.",
+            "Without labels all of it does, and this is how much the form of outputs counts beside "
+            "their values.",
             0.0,
             1.0,
         ),
