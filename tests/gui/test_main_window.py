@@ -314,20 +314,6 @@ def test_that_the_chosen_look_is_applied_and_remembered(
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == theme.LIGHT.window
 
 
-def test_that_training_on_a_graphics_card_is_remembered_and_the_engine_starts_anew(
-    window: MainWindow, own_folder: Path, qtbot: QtBot
-) -> None:
-    client = window._client
-    client.start()
-    qtbot.waitUntil(lambda: client.state == "ready")
-    before = client.process_id
-    window.commands["cuda"].trigger()
-    assert Settings(own_folder).cuda
-    qtbot.waitUntil(lambda: client.state == "ready" and client.process_id != before)
-    window.commands["cuda"].trigger()
-    assert not Settings(own_folder).cuda
-
-
 def test_that_recent_files_are_listed_newest_first_without_those_that_are_gone(
     window: MainWindow, own_folder: Path, tmp_path: Path
 ) -> None:
