@@ -122,7 +122,8 @@ class FineTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["float32", "bfloat16", "auto"],
         words(
             "Arithmetic",
-            "Of the training: bfloat16 is faster on processors made for it; auto measures.",
+            "Of the training: bfloat16 is faster on processors made for it. auto measures, and may "
+            "come out otherwise, with other weights, on another machine.",
         ),
     ] = "float32"
     activations: Annotated[
