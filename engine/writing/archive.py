@@ -151,11 +151,11 @@ def _of_layer(name: str, layer: nn.Module, coder: CodingMethod | None) -> Iterat
 def _of_norm(name: str, norm: nn.Module) -> Iterator[_Held]:
     for tensor, value in norm.named_parameters():
         yield _Held(name, tensor, Float16Form(value.detach()), True, BitPacked(), id(value))
-    for tensor, value in norm.named_buffers():
+    for tensor, buffer in norm.named_buffers():
         # What norms of one size share is written once: all its elements are alike.
-        alike = value.flatten()[:1]
-        identity = hash((tensor, float(alike), tuple(value.shape)))
-        yield _Held(name, tensor, alike, False, identity=identity, alike=tuple(value.shape))
+        alike = buffer.flatten()[:1]
+        identity = hash((tensor, float(alike), tuple(buffer.shape)))
+        yield _Held(name, tensor, alike, False, identity=identity, alike=tuple(buffer.shape))
 
 
 def _plain(

@@ -32,15 +32,17 @@ class Taught:
     decay: float = 0.05
 
 
-def _record(name: str, **changed: object) -> Kind:
-    return replace(KINDS[name], recovery=0, standard=True, **changed)  # type: ignore[arg-type]
+def _record(name: str, training: Training | None = None) -> Kind:
+    kind = KINDS[name]
+    training = training or kind.training
+    return replace(kind, recovery=0, standard=True, batch=1, training=training)
 
 
 NETWORKS = {
-    "lenet-300-100": _record("LeNet-300", batch=1),
+    "lenet-300-100": _record("LeNet-300"),
     "digits": _record("digits-300"),
-    "lenet-5": _record("LeNet-5", training=Training(6, 128, 1e-3)),
-    "residual": _record("residual", batch=1, training=Training(6, 128, 3e-3)),
+    "lenet-5": _record("LeNet-5", Training(6, 128, 1e-3)),
+    "residual": _record("residual", Training(6, 128, 3e-3)),
 }
 TEACHERS = {"fashion": Taught(7, True), "digits": Taught(20, False)}
 
