@@ -364,13 +364,11 @@ def test_that_a_recent_project_opens_with_what_was_chosen_in_it(
 def test_that_a_file_that_failed_to_open_can_be_described_from_its_notice(
     window: MainWindow, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    path = tmp_path / "weights.pt"
-    path.touch()
+    (path := tmp_path / "weights.pt").touch()
     window._client.start()
     window.document.open_failed.emit(Source(path=str(path)), "It holds weights only.", "", "")
     qtbot.mouseClick(button(window, "notice_action"), Qt.MouseButton.LeftButton)
-    dialog = window.findChild(OpenNetworkDialog)
-    assert isinstance(dialog, OpenNetworkDialog)
+    assert isinstance(dialog := window.findChild(OpenNetworkDialog), OpenNetworkDialog)
     assert "It holds weights only." in [label.text() for label in dialog.findChildren(QLabel)]
     assert window.notices.text == ""
     dialog.reject()
