@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from featherweight.engine.applicability import Chosen, check_trainable
+from featherweight.engine.atlas.sensitivity import samples_digest
 from featherweight.engine.calibrating.collecting import Collector
 from featherweight.engine.compression import codings, constrain, halve_biases, passes, restructured
 from featherweight.engine.errors import UserError
@@ -173,7 +174,10 @@ def _settle(recipe: Recipe, chosen: dict[str, Chosen], made: Network) -> None:
 
 def _controls(opened: OpenedNetwork, recipe: Recipe, place: Path, checkpoints: Path) -> Controls:
     """Return what is trained beside a recovery; the dense one is kept beside the results."""
-    recovery = without_compression(recipe.recovery) if recipe.recovery else None
-    name = opened.identity(Recipe(recovery=recovery, seed=recipe.seed))
-    kept = place / f"{name}.dense.json"
-    return Controls(recipe.recovery, opened.any_task(), recipe.seed, kept, checkpoints)
+    task, recovery = opened.any_task(), recipe.recovery
+    alone = without_compression(recovery) if recovery else None
+    name = opened.identity(Recipe(recovery=alone, seed=recipe.seed))
+    if recovery and recovery.control in ("dense", "both"):
+        # A file of data may hold other samples by now.
+        name += f".{samples_digest(task)[:12]}"
+    return Controls(recovery, task, recipe.seed, place / f"{name}.dense.json", checkpoints)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -114,6 +115,19 @@ def test_that_a_dense_control_is_taken_up_for_another_compression(
     assert first.told_steps[0] - before == steps_of(FineTuning(**TAUGHT), task) + 1
     slower = compressed(session, recipe_of("dense", learning_rate=0.001), tmp_path)
     assert slower.controls != one.controls
+
+
+@pytest.mark.usefixtures("session")
+def test_that_a_dense_control_of_other_samples_is_not_taken_up(home: Path, tmp_path: Path) -> None:
+    given = np.load(home / "data.npz")
+    other = Session()
+    other.open(Source(path=str(home / "source.fwz")))
+    found = []
+    for images in (given["images"], given["images"] * 0.5):
+        np.savez(tmp_path / "data.npz", images=images, labels=given["labels"])
+        other.set_task(TaskSource(data=str(tmp_path / "data.npz")))
+        found.append(compressed(other, recipe_of("dense"), tmp_path).controls)
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("series", ["control", "labels"])
