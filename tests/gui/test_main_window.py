@@ -368,7 +368,8 @@ def test_that_a_file_that_failed_to_open_can_be_described_from_its_notice(
     window._client.start()
     window.document.open_failed.emit(Source(path=str(path)), "It holds weights only.", "", "")
     qtbot.mouseClick(button(window, "notice_action"), Qt.MouseButton.LeftButton)
-    assert isinstance(dialog := window.findChild(OpenNetworkDialog), OpenNetworkDialog)
+    dialog = window.findChild(OpenNetworkDialog)
+    assert isinstance(dialog, OpenNetworkDialog)
     assert "It holds weights only." in [label.text() for label in dialog.findChildren(QLabel)]
     assert window.notices.text == ""
     dialog.reject()
