@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Let a command take a budget, what an allocation leaves alone, and where the recipe goes."""
     parser.add_argument("--store", required=True, help="folder of readings that `sweep` made")
     for name, words in (
-        ("--size", "stored size at most: 1/8 of what it is, or 120kB"),
+        ("--size", "size of the file at most: 1/8 of what the weights take, or 120kB"),
         ("--parameters", "parameters at most: 1/4 or 500k"),
         ("--macs", "MACs a sample at most: 1/2 or 10M"),
         ("--latency", "time of all layers at most: 1/2, or milliseconds"),
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def limits_of(asked: argparse.Namespace, source: Cost, latency: float) -> Limits:
     """Return the limits of a command. Raises UserError where an amount cannot be read."""
     given = {
-        "bits": (asked.size, source.bits, 8.0),
+        "bytes": (asked.size, source.bits / 8, 1.0),
         "parameters": (asked.parameters, source.parameters, 1.0),
         "macs": (asked.macs, source.macs, 1.0),
         "latency": (asked.latency, latency, 1.0),

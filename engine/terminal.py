@@ -178,10 +178,12 @@ class Terminal:
             self._out.print(
                 f"{resource}: {scaled(before)} to {scaled(after)}, {rate:.2f}× (estimated)"
             )
+        if allocation.bytes is not None:
+            self._out.print(f"file: {allocation.bytes:,} bytes (measured)")
         basis = "measured" if allocation.measured else "estimated"
         self._out.print(f"damage: {allocation.damage:.4g} ({basis})")
         if (drop := allocation.drop) is not None:
-            self._out.print(f"drop: {drop.value:.2f} ± {drop.error:.2f} points (estimated)")
+            self._out.print(f"drop: {drop.value:.2f} ± {drop.error:.2f} points ({basis})")
         self._out.print(f"Written: {path}", soft_wrap=True)
         return None
 
