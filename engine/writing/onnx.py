@@ -91,7 +91,8 @@ def write_onnx(
     It is compared with torch on the samples to measure on (random inputs without a task), and
     timed by turns with the export of `source`, both at the example's batch. 8-bit layers run in
     integers where there is data to calibrate on, in the way that `integers` say, or products take
-    weights of 4 and 8 bits as they are, if that proves faster and keeps the labels.
+    weights of 4 and 8 bits as they are, if that proves faster and keeps the labels. Where
+    activations were rounded in training, they are rounded to the same numbers in any case.
     Raises UserError, with nothing written, where the network cannot be exported or differs.
     """
     job.begin(STEPS)
