@@ -31,7 +31,7 @@ from featherweight.engine.recovering.holding_out import held_count, parted
 from featherweight.engine.recovering.lesson import Lesson, sound
 from featherweight.engine.recovering.measuring import MEASURED_SAMPLES, Measurer
 from featherweight.engine.recovering.norms import measure_norms, stale_norms, takes_statistics
-from featherweight.engine.recovering.optimizing import optimizer_of, rate_at, set_rate
+from featherweight.engine.recovering.optimizing import follow, optimizer_of, rate_at, set_rate
 from featherweight.engine.task import Task
 from featherweight.engine.trainings import FineTuning
 
@@ -107,6 +107,7 @@ class _Training:
                     fit_roundings(self.network, self.task, self.job.check)
             self.lesson.prepare(self.job)
             self.stage.go()
+            follow(self.optimizer)
             self._train()
             self.measurer.put_best_in(self.progressed)
         finally:

@@ -23,6 +23,11 @@ def optimizer_of(module: nn.Module, settings: FineTuning) -> Optimizer:
     return SGD(trained, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
+def follow(optimizer: Optimizer) -> None:
+    """Move what an optimizer remembers to where its weights are now."""
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
 def rate_at(settings: FineTuning, step: int, steps: int) -> float:
     """Return the learning rate of a step of a training of so many."""
     rate = settings.learning_rate
