@@ -7,8 +7,7 @@ from msgspec import Struct
 from featherweight.engine.options import number, words
 
 # Where trainings run; the engine's process learns it from the variable.
-Device = Literal["cpu", "auto", "cuda"]
-DEVICES: tuple[Device, ...] = ("cpu", "auto", "cuda")
+DEVICES = ("cpu", "auto", "cuda")
 DEVICE_VARIABLE = "FEATHERWEIGHT_DEVICE"
 
 
