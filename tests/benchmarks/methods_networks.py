@@ -21,28 +21,10 @@ from featherweight.engine.events import Source, TaskSource
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 
 from architectures.early import Lenet5, Lenet300
-from architectures.residual import Basic, normed
+from architectures.residual import Basic, SmallResidual, normed
 
 FEW, QUICK = 10_000, 24_000
 PACKAGES = "LITE0_PACKAGES"
-
-
-class SmallResidual(nn.Module):
-    """Four 3×3 convolutions for small images, the last two of 64 filters beside a shortcut."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.stem_norm = normed(1, 32, 3)
-        self.wide, self.wide_norm = normed(32, 64, 3, 2)
-        self.block = Basic(64, 64, 1)
-        self.pool = nn.MaxPool2d(2)
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify images (batch, 1, 28, 28)."""
-        x = self.pool(self.stem_norm(self.stem(x)).relu())
-        x = self.block(self.wide_norm(self.wide(x)).relu())
-        return self.head(x.mean((2, 3)))
 
 
 class Resnet20(nn.Module):

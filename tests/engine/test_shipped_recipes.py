@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from architectures.early import Lenet5, Lenet300
-from architectures.residual import Basic, normed
-from torch import Tensor, nn
+from architectures.residual import SmallResidual
 
 from featherweight.engine.applicability import check_trainable, chosen_methods
 from featherweight.engine.inspecting.coupling import analyse
@@ -18,23 +17,6 @@ from featherweight.engine.recipe import read_recipe
 RECIPES = sorted((Path(__file__).parents[2] / "resources" / "recipes").glob("*.yaml"))
 # Weights that were never trained fall into values a little more evenly than trained ones.
 SLACK = 0.8
-
-
-class SmallResidual(nn.Module):
-    """Four 3×3 convolutions for small images, the last two of 64 filters beside a shortcut."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.stem_norm = normed(1, 32, 3)
-        self.wide, self.wide_norm = normed(32, 64, 3, 2)
-        self.block = Basic(64, 64, 1)
-        self.pool = nn.MaxPool2d(2)
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.pool(self.stem_norm(self.stem(x)).relu())
-        x = self.block(self.wide_norm(self.wide(x)).relu())
-        return self.head(x.mean((2, 3)))
 
 
 NETWORKS = {

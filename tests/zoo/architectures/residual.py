@@ -229,3 +229,21 @@ class Regnet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (batch, 3, height, width)."""
         return self.head(self.trunk(self.stem(x)).mean([2, 3]))
+
+
+class SmallResidual(nn.Module):
+    """Four 3×3 convolutions for small images, the last two of 64 filters beside a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = normed(1, 32, 3)
+        self.wide, self.wide_norm = normed(32, 64, 3, 2)
+        self.block = Basic(64, 64, 1)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify images (batch, 1, 28, 28)."""
+        x = self.pool(self.stem_norm(self.stem(x)).relu())
+        x = self.block(self.wide_norm(self.wide(x)).relu())
+        return self.head(x.mean((2, 3)))
