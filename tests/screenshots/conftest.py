@@ -265,6 +265,8 @@ def take_recovery(person: Photographer) -> None:
         assert fold is not None
         fold.setChecked(False)
     person.click("recovery_more")
+    # The header may still tell of the budget's recipe.
+    person.wait(lambda: document.prediction and document.prediction.after.bits > LITTLE)
     person.take("recovery")
     person.click("recovery_more")
     document.undo_stack.setIndex(steps)
