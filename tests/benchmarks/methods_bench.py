@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -17,6 +16,7 @@ from featherweight.engine.network import Network
 from featherweight.engine.reading.archive import read_result
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe
+from featherweight.engine.recovering.controls import without_compression
 from featherweight.engine.results import Export, Result
 from featherweight.engine.session import Session
 from featherweight.engine.task import Run, read_task
@@ -95,7 +95,7 @@ class Bench:
     def control(self, recovery: FineTuning | None) -> Right:
         """Return what the dense network gets right after as much extra training by labels."""
         if recovery:
-            recovery = by_labels(msgspec.structs.replace(recovery, gradual=0.0))
+            recovery = without_compression(recovery)
         if recovery not in self._controls:
             network = self.network
             if recovery:
@@ -117,11 +117,6 @@ class Bench:
                 cosines.append(functional.cosine_similarity(*pair, dim=1))
         every = torch.cat(cosines)
         return Measured(float(every.mean()), float(every.std()) / math.sqrt(len(every)))
-
-
-def by_labels(recovery: FineTuning) -> FineTuning:
-    """Return a training that asks no teacher."""
-    return msgspec.structs.replace(recovery, distillation=0.0, hidden="none", teacher="")
 
 
 def difference(first: Right, second: Right) -> Measured:

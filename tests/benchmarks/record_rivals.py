@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import torch
-from methods_bench import Bench, by_labels, difference
+from methods_bench import Bench, difference
 from methods_coding import deep_compression_bits
 from methods_networks import Training, train
 from peer_pruning import is_installed, prune
@@ -14,6 +14,7 @@ from peer_pruning import is_installed, prune
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import capture
 from featherweight.engine.recipe import Choice, Recipe, Setting
+from featherweight.engine.recovering.controls import by_labels
 from featherweight.engine.weight_forms import densified
 from featherweight.engine.writing.onnx import write_onnx
 
