@@ -92,6 +92,11 @@ class Subset:
         return self.samples.batch([self.chosen[index] for index in indices])
 
 
+def shuffled(count: int, seed: int) -> list[int]:
+    """Return the numbers below `count` in an order that a seed fixes, for data may lie by label."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
 def split(samples: Samples, where: str) -> tuple[Samples, Samples]:
     """Part one set into two thirds to recover on and a third to measure on, always the same way.
 
@@ -99,7 +104,7 @@ def split(samples: Samples, where: str) -> tuple[Samples, Samples]:
     """
     if len(samples) < 3:
         raise UserError(f"{where} has {len(samples)} samples.", "Give at least three.")
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
+    order = shuffled(len(samples), 0)
     third = len(samples) // 3
     return Subset(samples, sorted(order[third:])), Subset(samples, sorted(order[:third]))
 

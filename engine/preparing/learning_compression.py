@@ -20,6 +20,7 @@ from featherweight.engine.preparing.learning_projection import projected, projec
 from featherweight.engine.preparing.prepared import Prepared
 from featherweight.engine.preparing.preparing_training import PreparingTraining
 from featherweight.engine.preparing.rank_ladders import Ranked, ranked, shared_out
+from featherweight.engine.recovering.soundness import diverged
 from featherweight.engine.trainings import Preparation
 
 # Nearest weights follow the training closely; sharing out ranks takes longer, and they settle.
@@ -86,7 +87,7 @@ class _Learning(PreparingTraining):
         """Take a C step where one is due."""
         if step % self.period == 0:
             if not all(bool(weight.isfinite().all()) for weight in self.weights):
-                raise self.diverged(step)
+                raise diverged(step, self.settings.learning_rate, "preparation")
             if step % (self.period * RANKS_EVERY) == 0:
                 self._share_ranks()
             self._project()

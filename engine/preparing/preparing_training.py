@@ -1,7 +1,6 @@
 """The training that all ways of preparing a network share, resumable to the bit."""
 
 import hashlib
-import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,22 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from featherweight.engine.errors import CancelledError, UserError
+from featherweight.engine.errors import CancelledError
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import fingerprint
 from featherweight.engine.preparing.ground import Ground
 from featherweight.engine.recovering.batches import Batches, batch_size, set_training
 from featherweight.engine.recovering.checkpoint import (
+    CHECKPOINT_SECONDS,
     Progressed,
     load_checkpoint,
     save_checkpoint,
 )
+from featherweight.engine.recovering.measuring import MEASURED_SAMPLES, charted
+from featherweight.engine.recovering.optimizing import cosine, let_train
+from featherweight.engine.recovering.soundness import sound
 from featherweight.engine.trainings import Preparation
 
 FILE = "preparation.safetensors"
-CHECKPOINT_SECONDS = 2.0
-MEASURED_SAMPLES = 400
-POINTS = 500
 MOMENTUM = 0.9
 
 
@@ -52,10 +52,7 @@ class PreparingTraining:
 
     def groups(self) -> list[dict[str, Any]]:
         """Return what trains as groups of parameters, each with its `first_rate`."""
-        # A network frozen when it was saved is trained all the same, as its archive would be.
-        every = [value for value in self.network.module.parameters() if value.is_floating_point()]
-        for value in every:
-            value.requires_grad_()
+        every = let_train(self.network.module)
         return [{"params": every, "first_rate": self.settings.learning_rate}]
 
     def before(self, step: int) -> None:
@@ -91,21 +88,13 @@ class PreparingTraining:
         self._save()
         self.network.module.eval()
 
-    def diverged(self, step: int) -> UserError:
-        """Return what tells that a training went beyond all numbers."""
-        rate = self.settings.learning_rate
-        return UserError(
-            f"The loss is no number any more at step {step + 1} of the preparation.",
-            f"Lower its learning rate, for example to {rate / 10:g}.",
-        )
-
     def fall(self, step: int) -> float:
         """Return the share of the learning rate that is left at a step."""
-        return 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return cosine(step, self.steps)
 
     def charted(self, step: int) -> bool:
-        """Say whether points are sent after a step: not where a chart could not show them all."""
-        return step % max(1, self.steps // POINTS) == 0
+        """Say whether points are sent after a step."""
+        return charted(step, self.steps)
 
     def _step(self) -> None:
         step = self.progressed.step
@@ -120,14 +109,8 @@ class PreparingTraining:
         inputs, targets = self.task.batch(self.task.recovery, self.batches.indices(step))
         with torch.enable_grad():
             loss = self.task.loss(self.network.outputs(*inputs), targets)
-            if not loss.requires_grad:
-                raise UserError(
-                    "The network cannot be trained: its weights give its outputs no gradient.",
-                    "Take the preparation out of the recipe.",
-                )
-            value, rate = float(loss.detach()), self.settings.learning_rate
-            if not math.isfinite(value):
-                raise self.diverged(step)
+            rate = self.settings.learning_rate
+            value = sound(loss, step, rate, "preparation")
             penalties = list(self.penalties(step))
             self.optimizer.zero_grad()
             torch.autograd.backward([loss, *penalties])

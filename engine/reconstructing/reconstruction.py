@@ -6,7 +6,6 @@ what the original gives.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.optim import AdamW
 
 from featherweight.engine.applicability import Chosen
+from featherweight.engine.datasets.samples import shuffled
 from featherweight.engine.errors import UserError
 from featherweight.engine.inspecting.calls import evaluating
 from featherweight.engine.jobs import Job
@@ -31,11 +31,13 @@ from featherweight.engine.recovering.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from featherweight.engine.recovering.measuring import charted
+from featherweight.engine.recovering.optimizing import cosine, set_rate
+from featherweight.engine.recovering.soundness import sound
 from featherweight.engine.task import Task
 from featherweight.engine.trainings import Reconstruction
 
 FILE = "reconstruction.safetensors"
-LOSS_POINTS = 500
 
 
 def reconstruct(
@@ -80,9 +82,7 @@ class _Reconstruction:
         self.seed, self.job = seed, job
         self.stages = pair.stages(settings.trains)
         count = min(settings.samples, len(task.recovery))
-        generator = torch.Generator().manual_seed(seed)
-        # Data may lie label by label.
-        order = torch.randperm(len(task.recovery), generator=generator).tolist()[:count]
+        order = shuffled(len(task.recovery), seed)[:count]
         size = batch_size(min(settings.batch_size, count), task)
         # A batch is always of the same samples: what flows in need not have them along an axis.
         each = Batches(count, size, seed)
@@ -151,27 +151,18 @@ class _Reconstruction:
         steps, layer = self.settings.steps, self.stages[number].layer
         optimizer = AdamW(weights, lr=self.settings.learning_rate, weight_decay=0.0)
         order = Batches(len(self.batches), 1, self.seed + number)
-        every = max(1, len(self.stages) * steps // LOSS_POINTS)
         for step in range(steps):
             at = number * steps + step
             torch.manual_seed(self.seed + at)
             with torch.enable_grad():
                 loss = self._loss(inner, feed, order.indices(step)[0])
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    rate = self.settings.learning_rate
-                    raise UserError(
-                        f"The loss is no number any more at step {step + 1} of the reconstruction "
-                        f"of layer {layer}.",
-                        f"Lower its learning rate, for example to {rate / 10:g}.",
-                    )
+                rate = self.settings.learning_rate
+                value = sound(loss, step, rate, f"reconstruction of layer {layer}")
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
-            for group in optimizer.param_groups:
-                cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-                group["lr"] = self.settings.learning_rate * cosine
+            set_rate(optimizer, rate * cosine(step, steps))
             optimizer.step()
-            if at % every == 0:
+            if charted(at, len(self.stages) * steps):
                 self.job.point("loss", at + 1, value)
             self.job.advance(f"Reconstructing {layer}")
 

@@ -1,8 +1,8 @@
 """Which samples a training takes at which step, and a network set to train on them."""
 
-import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from featherweight.engine.datasets.samples import shuffled
 from featherweight.engine.network import Network
 from featherweight.engine.task import Task
 
@@ -26,8 +26,7 @@ class Batches:
         """Return the numbers of the samples of a step, counted from 0 over all epochs."""
         epoch, position = divmod(step, self.steps)
         if self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-            order = torch.randperm(self.count, generator=generator).tolist()
+            order = shuffled(self.count, self.seed * 100_003 + epoch)
             # Fewer samples than a fixed batch takes are taken more than once.
             self._order = (epoch, order * -(-self.size // len(order)))
         return self._order[1][position * self.size : (position + 1) * self.size]

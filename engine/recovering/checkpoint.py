@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from featherweight.engine.writing.files import make_folder, write_file
 
+CHECKPOINT_SECONDS = 2.0
 Curve = list[tuple[int, float, float]]
 MODULE, OPTIMIZER, BESIDE, BEST = "module/", "optimizer/", "beside/", "best/"
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from featherweight.engine.datasets.samples import shuffled
 from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Check
 from featherweight.engine.network import Network
@@ -93,8 +94,7 @@ class Representations:
     def renew(self, check: Check) -> dict[str, Tensor]:
         """Find the map again; return what a checkpoint has to keep. Raises CancelledError."""
         features, task = self._features, self._features.teacher.task
-        generator = torch.Generator().manual_seed(0)
-        order = torch.randperm(len(task.recovery), generator=generator).tolist()
+        order = shuffled(len(task.recovery), 0)
         squares, products = torch.zeros(()).double(), torch.zeros(()).double()
         with evaluating(features.network) as run:
             for places in task.ranges(min(SAMPLES, len(order))):

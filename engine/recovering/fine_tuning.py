@@ -20,6 +20,7 @@ from featherweight.engine.recovering.activations import fit_roundings
 from featherweight.engine.recovering.arithmetic import takes_bfloat16
 from featherweight.engine.recovering.batches import Batches, set_training
 from featherweight.engine.recovering.checkpoint import (
+    CHECKPOINT_SECONDS,
     Curve,
     Progressed,
     checkpoint_step,
@@ -28,16 +29,15 @@ from featherweight.engine.recovering.checkpoint import (
 )
 from featherweight.engine.recovering.gradual import Ramp, gradual_forms, put_precisions_on
 from featherweight.engine.recovering.holding_out import held_count, parted
-from featherweight.engine.recovering.lesson import Lesson, sound
-from featherweight.engine.recovering.measuring import MEASURED_SAMPLES, Measurer
+from featherweight.engine.recovering.lesson import Lesson
+from featherweight.engine.recovering.measuring import MEASURED_SAMPLES, Measurer, charted
 from featherweight.engine.recovering.norms import measure_norms, stale_norms, takes_statistics
 from featherweight.engine.recovering.optimizing import follow, optimizer_of, rate_at, set_rate
+from featherweight.engine.recovering.soundness import sound
 from featherweight.engine.task import Task
 from featherweight.engine.trainings import FineTuning
 
 FILE, MASKED_FILE = "fine_tuning.safetensors", "masked.safetensors"
-CHECKPOINT_SECONDS = 2.0
-LOSS_POINTS = 500
 
 
 def fine_tune(
@@ -243,7 +243,7 @@ class _Training:
         indices = self.batches.indices(step)
         with torch.enable_grad():
             loss = self.lesson.loss(indices, step)
-            value = sound(loss, step, self.settings)
+            value = sound(loss, step, self.settings.learning_rate, "recovery")
             self.optimizer.zero_grad()
             torch.autograd.backward(loss)
         for form in self.gradual:
@@ -251,7 +251,7 @@ class _Training:
         rate = rate_at(self.settings, step, self.steps)
         set_rate(self.optimizer, rate)
         self.optimizer.step()
-        if step % max(1, self.steps // LOSS_POINTS) == 0:
+        if charted(step, self.steps):
             self.job.point("loss", step + 1, value)
             self.job.point("rate", step + 1, rate)
         self.progressed.step = step + 1

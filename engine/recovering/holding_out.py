@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import torch
-
-from featherweight.engine.datasets.samples import Dataset, Subset
+from featherweight.engine.datasets.samples import Dataset, Subset, shuffled
 from featherweight.engine.errors import UserError
 from featherweight.engine.recovering.checkpoint import Best
 from featherweight.engine.task import Task
@@ -45,7 +43,7 @@ def parted(task: Task, settings: FineTuning, seed: int) -> tuple[Task, Task | No
     held = held_count(settings, count)
     if not held:
         return task, None
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    order = shuffled(count, seed)
     # In the order of chance, for only the first of them are measured on where they are many.
     apart = Subset(task.recovery, order[:held])
     left = Subset(task.recovery, sorted(order[held:]))

@@ -1,12 +1,9 @@
 """What a network learns from a batch: by labels, by the original, and by what a teacher says."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from featherweight.engine.datasets.samples import Samples
-from featherweight.engine.errors import UserError
 from featherweight.engine.jobs import Check, Job
 from featherweight.engine.network import Network, fingerprint
 from featherweight.engine.recovering.arithmetic import computing, wide
@@ -94,22 +91,3 @@ class Lesson:
         if self.hints:
             parts.append(self.settings.hidden_weight * self.hints.loss())
         return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
-
-
-def sound(loss: Tensor, step: int, settings: FineTuning) -> float:
-    """Return a loss as a number, that of the step `step` from 0.
-
-    Raises UserError where it gives no gradients or is no number any more.
-    """
-    if not loss.requires_grad:
-        raise UserError(
-            "The network cannot be trained: its weights give its outputs no gradient.",
-            "Take the recovery out of the recipe.",
-        )
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise UserError(
-            f"The loss is no number any more at step {step + 1} of the recovery.",
-            f"Lower its learning rate, for example to {settings.learning_rate / 10:g}.",
-        )
-    return value

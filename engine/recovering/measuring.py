@@ -15,6 +15,12 @@ from featherweight.engine.trainings import FineTuning
 MEASURED_SAMPLES = 400
 HELD_SAMPLES = 2000
 MEASURES_OF_AN_EPOCH = 4
+CHARTED_POINTS = 500
+
+
+def charted(step: int, steps: int) -> bool:
+    """Say whether points are sent of a step of so many: no more than a chart can show."""
+    return step % max(1, steps // CHARTED_POINTS) == 0
 
 
 @dataclass

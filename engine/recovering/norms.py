@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from featherweight.engine.datasets.samples import shuffled
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.task import Task
@@ -33,8 +34,7 @@ def measure_norms(
     They are up to 2048, in an order that `seed` fixes, for data may lie label by label. Raises
     CancelledError.
     """
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(task.recovery), generator=generator).tolist()
+    order = shuffled(len(task.recovery), seed)
     ranges = list(task.ranges(min(SAMPLES, len(order))))
     network.module.eval()
     with torch.no_grad(), _averaging(norms):

@@ -12,8 +12,9 @@ from scipy.ndimage import gaussian_filter1d
 from featherweight.engine.jobs import Job
 from featherweight.engine.network import Network
 from featherweight.engine.recovering.batches import Batches, batch_size, set_training
-from featherweight.engine.recovering.lesson import Lesson, sound
+from featherweight.engine.recovering.lesson import Lesson
 from featherweight.engine.recovering.optimizing import optimizer_of, set_rate
+from featherweight.engine.recovering.soundness import sound
 from featherweight.engine.task import Task
 from featherweight.engine.trainings import FineTuning
 
@@ -65,7 +66,7 @@ def find_rate(
                 trained = lesson.loss(batches.indices(step), step)
                 if step and not trained.isfinite():
                     break
-                sound(trained, step, settings)
+                sound(trained, step, settings.learning_rate, "recovery")
                 optimizer.zero_grad()
                 torch.autograd.backward(trained)
             optimizer.step()
