@@ -1,8 +1,8 @@
 """The question whether a job may be stopped by closing the window."""
 
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMessageBox, QWidget
 
+from featherweight.gui.dialogs.question import Question
 from featherweight.gui.job import Job
 
 LEFT = {
@@ -20,14 +20,11 @@ LEFT = {
 
 def stop_question(job: Job, parent: QWidget) -> QMessageBox:
     """Return the question, ready to be opened; accepted means that the window may close."""
-    box = QMessageBox(parent)
-    box.setObjectName("stop_question")
-    box.setWindowTitle("Close the window?")
-    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    box.setText(f"{job.name} is still going.")
-    box.setInformativeText(LEFT[job.kind])
-    box.addButton("Stop and close", QMessageBox.ButtonRole.AcceptRole)
-    stay = box.addButton("Keep it going", QMessageBox.ButtonRole.RejectRole)
-    box.setDefaultButton(stay)
-    box.setEscapeButton(stay)
-    return box
+    return Question(
+        name="stop_question",
+        title="Close the window?",
+        text=f"{job.name} is still going.",
+        details=LEFT[job.kind],
+        go="Stop and close",
+        stay="Keep it going",
+    ).box(parent)
