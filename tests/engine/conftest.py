@@ -52,6 +52,23 @@ def trained_session(folder: Path, inputs: Tensor, labels: Tensor) -> Session:
     return session
 
 
+@pytest.fixture
+def marked_session(tmp_path: Path) -> Session:
+    """Open 36 → 20 → 4, untrained, with 160 noisy images that a pixel marks with their label."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 4))
+    write_archive(capture(module, (torch.zeros(2, 1, 6, 6),)), {}, tmp_path / "network.fwz")
+    random = np.random.default_rng(0)
+    labels = np.arange(160) % 4
+    images = random.normal(size=(160, 1, 6, 6)).astype(np.float32)
+    images[np.arange(160), 0, labels] += 2.0
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    session = Session()
+    session.open(Source(path=str(tmp_path / "network.fwz")))
+    session.set_task(TaskSource(data=str(tmp_path / "data.npz")))
+    return session
+
+
 @pytest.fixture(scope="session", name="in_every_file")
 def _in_every_file() -> Callable[..., dict[str, Export]]:
     """Give a function that writes a network in every format and proves each.

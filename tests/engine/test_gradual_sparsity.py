@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from featherweight.engine.errors import CancelledError
-from featherweight.engine.events import Event, Point, Source, TaskSource
+from featherweight.engine.events import Event, Point, Source
 from featherweight.engine.jobs import Job
 from featherweight.engine.methods.method import SparsityMethod
 from featherweight.engine.methods.registry import method_of
-from featherweight.engine.network import capture
 from featherweight.engine.reading.formats import read_network
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.gradual import GradualForm, Ramp
@@ -20,7 +17,6 @@ from featherweight.engine.results import Result
 from featherweight.engine.session import Session
 from featherweight.engine.trainings import FineTuning
 from featherweight.engine.weight_forms import densified
-from featherweight.engine.writing.archive import write_archive
 
 RECOVERY = FineTuning(epochs=5, learning_rate=0.02, batch_size=16, gradual=0.5)
 MAGNITUDE = Setting("magnitude", {"sparsity": 0.83})
@@ -30,19 +26,8 @@ SHARED = Setting("codebook", {"clusters": 6})
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 4))
-    write_archive(capture(module, (torch.zeros(2, 1, 6, 6),)), {}, tmp_path / "network.fwz")
-    random = np.random.default_rng(0)
-    labels = np.arange(160) % 4
-    images = random.normal(size=(160, 1, 6, 6)).astype(np.float32)
-    images[np.arange(160), 0, labels] += 2.0
-    np.savez(tmp_path / "data.npz", images=images, labels=labels)
-    opened = Session()
-    opened.open(Source(path=str(tmp_path / "network.fwz")))
-    opened.set_task(TaskSource(data=str(tmp_path / "data.npz")))
-    return opened
+def session(marked_session: Session) -> Session:
+    return marked_session
 
 
 def run(session: Session, choice: Choice, folder: Path, job: Job | None = None) -> Result:

@@ -5,39 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from featherweight.engine.errors import CancelledError, UserError
-from featherweight.engine.events import Event, JobStarted, Progress, Source, TaskSource
+from featherweight.engine.events import Event, JobStarted, Progress
 from featherweight.engine.jobs import Job
-from featherweight.engine.network import capture
 from featherweight.engine.recipe import Choice, Recipe, Setting
 from featherweight.engine.recovering.rate_finding import suggested
 from featherweight.engine.session import Session
 from featherweight.engine.trainings import FineTuning
-from featherweight.engine.writing.archive import write_archive
 
 RECOVERY = FineTuning(epochs=2, batch_size=16)
 CHOICES = {"1": Choice(sparsity=Setting("magnitude", {"sparsity": 0.8}))}
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 4))
-    write_archive(capture(module, (torch.zeros(2, 1, 6, 6),)), {}, tmp_path / "network.fwz")
-    random = np.random.default_rng(0)
-    labels = np.arange(160) % 4
-    images = random.normal(size=(160, 1, 6, 6)).astype(np.float32)
-    images[np.arange(160), 0, labels] += 2.0
-    np.savez(tmp_path / "data.npz", images=images, labels=labels)
-    opened = Session()
-    opened.open(Source(path=str(tmp_path / "network.fwz")))
-    opened.set_task(TaskSource(data=str(tmp_path / "data.npz")))
-    return opened
+def session(marked_session: Session) -> Session:
+    return marked_session
 
 
 def test_that_rates_rise_and_the_found_one_trains_better_than_far_lower_and_higher_ones(
